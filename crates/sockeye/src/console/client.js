@@ -1,0 +1,100 @@
+// A client for a Sockeye server: reconnects, resumes, and says what was missed. Copy it, or import it from the server.
+//   const sockeye = new Sockeye();
+//   sockeye.sub("chat/42", { last: 50 }, message => console.log(message.data));
+//   await sockeye.pub("chat/42", { text: "hi" });
+// Events: "state" (connecting, open, waiting, closed), "gap" ({ ch, gap }), "bye", "refused"; each carries its value in `detail`.
+const random = (from, to) => from + Math.random() * (to - from);
+const isPattern = name => /[+#]/.test(name);
+function matches(pattern, name) {
+  const wanted = pattern.split("/"), given = name.split("/"), rest = wanted.at(-1) === "#";
+  if (/^[+#]/.test(pattern) && name.startsWith("$")) return false;
+  if (rest ? given.length < wanted.length - 1 : given.length !== wanted.length) return false;
+  return wanted.every((level, i) => level === "+" || level === given[i] || (rest && i === wanted.length - 1));
+}
+const base64 = bytes => btoa(Array.from(bytes, byte => String.fromCharCode(byte)).join(""));
+
+export class Sockeye extends EventTarget {
+  #subs = new Map(); #waiting = new Map(); #id = 0; #attempt = 0; #heard = 0; #asked = false; #wait = null; #socket; #timer;
+  constructor(url = new URL("/ws", import.meta.url).href.replace(/^http/, "ws")) { super(); this.url = url; this.#connect(); }
+
+  // Hears a channel or a pattern until `unsub`, over any number of connections. Resolves with the first answer.
+  sub(name, options, onMessage) {
+    return new Promise((resolve, reject) => {
+      const sub = { name, options, onMessage, at: null, lived: false, resolve, reject };
+      this.#subs.set(name, sub);
+      if (this.state === "open") this.#subscribe(sub);
+    });
+  }
+  async unsub(name) { if (this.#subs.delete(name) && this.state === "open") return this.#ask({ unsub: name }); }
+  // A string is text, bytes are binary, anything else is JSON. With a `key`, sending again after a loss is harmless.
+  pub(name, data, key) {
+    const bytes = data instanceof ArrayBuffer ? new Uint8Array(data) : data;
+    return this.#ask({ pub: name, ...(bytes instanceof Uint8Array ? { b64: base64(bytes) } : { data }), key });
+  }
+  past(name, options) { return this.#ask({ past: name, ...options }); }
+  close() { this.#subs.clear(); this.#lost(this.#socket, "closed"); }
+
+  #tell(type, detail) { this.dispatchEvent(new CustomEvent(type, { detail })); }
+  #enter(state) { this.state = state; this.#tell("state", state); }
+  #ask(request) {
+    return new Promise((resolve, reject) => {
+      if (this.state !== "open") return reject(Object.assign(new Error("not connected"), { code: "lost", retry: true }));
+      this.#waiting.set(++this.#id, { resolve, reject });
+      this.#socket.send(JSON.stringify({ ...request, id: this.#id }));
+    });
+  }
+  async #subscribe(sub) {
+    const socket = this.#socket, since = sub.at ?? sub.options?.since;
+    const { since: _, last, ...options } = sub.options ?? {};
+    try {
+      const answer = await this.#ask({ sub: sub.name, ...options, ...(since ? { since } : { last }) });
+      // What is recovered follows as pushes, and only they move the position on: the connection may be lost between.
+      if (answer.at && (since ? !answer.recovered : !last || answer.at.endsWith(":0"))) sub.at = answer.at;
+      if (since && !answer.recovered) this.#tell("gap", { ch: sub.name, gap: { since, to: answer.at, why: answer.why } });
+      if (sub.lived && isPattern(sub.name)) this.#tell("gap", { ch: sub.name, gap: { why: "reconnect" } });
+      sub.lived = true; sub.resolve(answer);
+    } catch (error) {
+      if (error.code === "lost" || this.#subs.get(sub.name) !== sub) return;
+      if (error.retry) return setTimeout(() => socket === this.#socket && this.#subs.get(sub.name) === sub && this.#subscribe(sub), random(1000, 5000));
+      this.#subs.delete(sub.name); sub.reject(error);
+      if (sub.lived) this.#tell("refused", error);
+    }
+  }
+  #connect() {
+    const socket = this.#socket = new WebSocket(this.url);
+    this.#enter("connecting"); this.#heard = Date.now(); this.#asked = false;
+    socket.onopen = () => { if (socket !== this.#socket) return; this.#enter("open"); for (const sub of this.#subs.values()) this.#subscribe(sub); };
+    socket.onmessage = event => { if (socket === this.#socket) this.#receive(JSON.parse(event.data)); };
+    socket.onclose = () => this.#lost(socket, "waiting");
+    // A script cannot see the server's pings, so silence is asked about, and a connection that stays silent is given up.
+    this.#timer = setInterval(() => {
+      const silent = Date.now() - this.#heard;
+      if (silent < 25_000) return;
+      if (this.#asked || this.state !== "open") return this.#lost(socket, "waiting");
+      this.#asked = true; socket.send('{"ping":0}');
+    }, 10_000);
+  }
+  #receive(message) {
+    this.#heard = Date.now(); this.#asked = false; this.#attempt = 0;
+    const id = message.ok ?? message.error, waiting = this.#waiting.get(id);
+    if (message.ch !== undefined) {
+      // The exact subscription hears it, else the oldest pattern that matches: as on the server.
+      const exact = this.#subs.get(message.ch), at = message.gap ? message.gap.to : message.at;
+      if (exact?.lived && at) exact.at = at;
+      if (message.gap) return this.#tell("gap", message);
+      (exact ?? [...this.#subs.values()].find(sub => isPattern(sub.name) && matches(sub.name, message.ch)))?.onMessage?.(message);
+    } else if (waiting) {
+      this.#waiting.delete(id);
+      if ("ok" in message) waiting.resolve(message); else waiting.reject(Object.assign(new Error(message.why), message));
+    } else if (message.bye) { this.#wait = message.reconnect; this.#tell("bye", message); } else if ("error" in message) this.#tell("refused", message);
+  }
+  #lost(socket, state) {
+    if (socket !== this.#socket) return;
+    this.#socket = null; clearInterval(this.#timer); socket?.close();
+    const waiting = [...this.#waiting.values()], delay = 500 * 2 ** Math.min(this.#attempt++, 6);
+    this.#waiting.clear(); this.#enter(state);
+    for (const { reject } of waiting) reject(Object.assign(new Error("the connection was lost"), { code: "lost", retry: true }));
+    if (state === "waiting") setTimeout(() => this.state === "waiting" && this.#connect(), random(...(this.#wait ?? [delay / 2, delay])));
+    this.#wait = null;
+  }
+}
