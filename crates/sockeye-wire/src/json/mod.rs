@@ -1,0 +1,87 @@
+//! The grammar of the protocol: JSON objects become typed requests, and answers become JSON.
+//!
+//! Reading is strict RFC 8259 in one pass, without recursion; a payload is lent from the input and copied only where
+//! an escape or a line break forces it. Three things differ from a general JSON reader, all of them stricter: nesting
+//! is at most [`DEPTH_MAX`] levels, half a surrogate pair in a `\u` escape is refused (no text corresponds to it), and
+//! repeated known keys are refused. One is more generous: numbers that are passed on have no limit of size.
+//! A document tree is absent: nothing here needs one.
+
+mod error;
+mod request;
+mod scan;
+mod string;
+mod write;
+
+use std::borrow::Cow;
+
+use memchr::memchr2;
+
+pub use error::{BadRequest, Code};
+pub use request::{Id, Request, Slow, Verb, parse_request};
+pub use scan::DEPTH_MAX;
+pub use write::{
+    At, Data, Object, Push, write_bye, write_error, write_gap, write_message, write_pong, write_push,
+    write_string,
+};
+
+use scan::{Scanner, Value};
+
+/// What a payload is; fixed when it is published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// UTF-8 text.
+    Text,
+    /// One JSON value.
+    Json,
+    /// Bytes.
+    Binary,
+}
+
+/// The content of a message, decoded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Payload<'a> {
+    /// What the bytes are.
+    pub kind: Kind,
+    /// Text without its escapes, JSON as it came but without line breaks, or the bytes that base64 stood for.
+    pub bytes: Cow<'a, [u8]>,
+}
+
+/// Whether the bytes are one JSON value, strictly, and nested at most [`DEPTH_MAX`] deep.
+#[must_use]
+pub fn is_json(bytes: &[u8]) -> bool {
+    whole_value(bytes).is_some()
+}
+
+/// Whether the bytes are one JSON object or array, with or without white space around it.
+#[must_use]
+pub fn is_object_or_array(bytes: &[u8]) -> bool {
+    // Most texts are neither, and show it in the first byte.
+    let first = bytes.iter().find(|byte| !matches!(byte, b' ' | b'\t' | b'\n' | b'\r'));
+    matches!(first, Some(b'{' | b'[')) && matches!(whole_value(bytes), Some(Value::Nested(_)))
+}
+
+fn whole_value(bytes: &[u8]) -> Option<Value<'_>> {
+    let mut scanner = Scanner::new(std::str::from_utf8(bytes).ok()?);
+    let value = scanner.whole().ok()?;
+    scanner.refused.is_none().then_some(value)
+}
+
+/// Replaces line breaks by spaces, so that JSON can never forge a line; borrowed if there are none.
+///
+/// RFC 8259, 7 has no line break inside a string that is not escaped, so the meaning stays the same.
+#[must_use]
+pub fn without_line_breaks(json: &[u8]) -> Cow<'_, [u8]> {
+    let Some(first) = memchr2(b'\n', b'\r', json) else {
+        return Cow::Borrowed(json);
+    };
+    let mut spaced = json.to_vec();
+    for byte in &mut spaced[first..] {
+        if let b'\n' | b'\r' = byte {
+            *byte = b' ';
+        }
+    }
+    Cow::Owned(spaced)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,439 @@
+//! Requests: a JSON object becomes one verb with its fields.
+//!
+//! The object is scanned once; what the fields mean is decided after its end, so that an answer to a wrong request
+//! still carries its id wherever the id stands. Names, positions and versions are passed on unjudged: whether a
+//! channel name is allowed is the hub's business.
+
+use std::borrow::Cow;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::error::{BadRequest, Code};
+use super::scan::{Fault, Scanner, Value};
+use super::string::RawString;
+use super::{Kind, Payload, without_line_breaks};
+
+/// One request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request<'a> {
+    /// What the answer carries back; without one, only an error is answered.
+    pub id: Option<Id<'a>>,
+    /// What is asked for.
+    pub verb: Verb<'a>,
+}
+
+/// What a request asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Verb<'a> {
+    /// Introduces the client.
+    Hello {
+        /// The version of the protocol that the client speaks.
+        version: u64,
+    },
+    /// Subscribes to a channel or a pattern.
+    Subscribe {
+        /// The channel or pattern.
+        name: Cow<'a, str>,
+        /// The position after which to begin.
+        since: Option<Cow<'a, str>>,
+        /// How many of the latest messages to begin with.
+        last: Option<u64>,
+        /// `"self"`: whether one's own messages are heard as well.
+        own: bool,
+        /// What happens when the client reads too slowly.
+        slow: Slow,
+    },
+    /// Ends a subscription.
+    Unsubscribe {
+        /// The channel or pattern.
+        name: Cow<'a, str>,
+    },
+    /// Publishes a message.
+    Publish {
+        /// The channel.
+        channel: Cow<'a, str>,
+        /// The message.
+        payload: Payload<'a>,
+        /// What makes a repetition recognisable.
+        key: Option<Cow<'a, str>>,
+    },
+    /// Asks for history. With both fields it is the messages after `since`, and at most `last` of them.
+    Past {
+        /// The channel.
+        channel: Cow<'a, str>,
+        /// How many messages at most.
+        last: Option<u64>,
+        /// The position after which to begin.
+        since: Option<Cow<'a, str>>,
+    },
+    /// Asks for a sign of life.
+    Ping {
+        /// What the `pong` carries back.
+        value: Id<'a>,
+    },
+}
+
+/// What happens to a subscription whose client reads too slowly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Slow {
+    /// It reads on from history.
+    #[default]
+    All,
+    /// It goes on with the newest message, after a gap.
+    Latest,
+    /// The connection is closed.
+    Close,
+}
+
+/// An id as it was written: a string of at most 64 bytes, or an integer within +-(2^53 - 1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Id<'a>(&'a str);
+
+impl<'a> Id<'a> {
+    /// The id as raw JSON text, to be written back unchanged.
+    #[must_use]
+    pub fn as_str(self) -> &'a str {
+        self.0
+    }
+
+    /// The id as a number that is written back the same: `None` for a string, and for `-0`.
+    #[must_use]
+    pub fn as_integer(self) -> Option<i64> {
+        if self.0 == "-0" { None } else { self.0.parse().ok() }
+    }
+
+    fn new(value: Value<'a>) -> Option<Self> {
+        match value {
+            Value::String(string) => {
+                let short = if string.escaped {
+                    // No escape is longer than six bytes a byte of text, so longer ones need not be decoded.
+                    string.quoted.len() <= 6 * ID_BYTES_MAX + 2 && string.text().len() <= ID_BYTES_MAX
+                } else {
+                    string.quoted.len() <= ID_BYTES_MAX + 2
+                };
+                short.then_some(Self(string.quoted))
+            }
+            Value::Number(number) => {
+                let integer: i64 = number.parse().ok()?;
+                (integer.unsigned_abs() <= INTEGER_MAX).then_some(Self(number))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Reads one request.
+///
+/// A request has exactly one verb. Fields that the verb does not use are ignored whatever they hold, as are fields
+/// that nobody knows.
+///
+/// # Errors
+///
+/// [`BadRequest`], with [`Code::UnknownVerb`] if there is no known verb but a reserved one (`auth`, `here`,
+/// `presence`, `serve`, `ask`, `answer`, `group`), or a key that is neither a field of any request nor the mark of a
+/// server's own message (`ok`, `error`, `ch`, `pong`, `bye`, `gap`, `cookie`); the first such key is named. All else is
+/// [`Code::BadRequest`].
+pub fn parse_request(text: &[u8]) -> Result<Request<'_>, BadRequest> {
+    let Ok(text) = std::str::from_utf8(text) else {
+        return Err(unreadable(None, Cow::Borrowed("not UTF-8")));
+    };
+    let mut fields = Fields::default();
+    let mut scanner = Scanner::new(text);
+    if let Err(fault) = fields.scan(&mut scanner) {
+        return Err(unreadable(fields.id(), Cow::Owned(format!("{} at byte {}", fault.what, fault.at))));
+    }
+    match fields.meaning(scanner.refused) {
+        Ok(request) => Ok(request),
+        Err(refusal) => {
+            Err(BadRequest { id: fields.id(), code: refusal.code, why: refusal.why, unreadable: false })
+        }
+    }
+}
+
+/// The fields of an object, before they mean anything.
+#[derive(Debug, Default)]
+struct Fields<'a> {
+    hello: Option<Value<'a>>,
+    sub: Option<Value<'a>>,
+    unsub: Option<Value<'a>>,
+    publish: Option<Value<'a>>,
+    past: Option<Value<'a>>,
+    ping: Option<Value<'a>>,
+    id: Option<Value<'a>>,
+    since: Option<Value<'a>>,
+    last: Option<Value<'a>>,
+    own: Option<Value<'a>>,
+    slow: Option<Value<'a>>,
+    data: Option<Value<'a>>,
+    b64: Option<Value<'a>>,
+    key: Option<Value<'a>>,
+    verbs: u32,
+    /// The first known key that came twice.
+    repeated: Option<&'static str>,
+    reserved: Option<&'static str>,
+    unknown: Option<RawString<'a>>,
+}
+
+impl<'a> Fields<'a> {
+    /// Reads the whole text, which must be one object.
+    fn scan(&mut self, scanner: &mut Scanner<'a>) -> Result<(), Fault> {
+        scanner.skip_white_space();
+        if !scanner.take(b'{') {
+            return scanner.fault("expected one JSON object");
+        }
+        scanner.skip_white_space();
+        if !scanner.take(b'}') {
+            loop {
+                let key = scanner.key()?;
+                let value = scanner.value(1)?;
+                self.add(key, value);
+                scanner.skip_white_space();
+                if scanner.take(b',') {
+                    scanner.skip_white_space();
+                } else if scanner.take(b'}') {
+                    break;
+                } else {
+                    return scanner.fault("expected a comma or the end of the object");
+                }
+            }
+        }
+        scanner.end()
+    }
+
+    #[inline]
+    fn add(&mut self, key: RawString<'a>, value: Value<'a>) {
+        let name = key.text();
+        let (place, name, verb) = match &*name {
+            "hello" => (&mut self.hello, "hello", true),
+            "sub" => (&mut self.sub, "sub", true),
+            "unsub" => (&mut self.unsub, "unsub", true),
+            "pub" => (&mut self.publish, "pub", true),
+            "past" => (&mut self.past, "past", true),
+            "ping" => (&mut self.ping, "ping", true),
+            "id" => (&mut self.id, "id", false),
+            "since" => (&mut self.since, "since", false),
+            "last" => (&mut self.last, "last", false),
+            "self" => (&mut self.own, "self", false),
+            "slow" => (&mut self.slow, "slow", false),
+            "data" => (&mut self.data, "data", false),
+            "b64" => (&mut self.b64, "b64", false),
+            "key" => (&mut self.key, "key", false),
+            other => {
+                if let Some(&word) = RESERVED_VERBS.iter().find(|&&word| word == other) {
+                    self.reserved.get_or_insert(word);
+                } else if !ANSWER_KEYS.contains(&other) {
+                    self.unknown.get_or_insert(key);
+                }
+                return;
+            }
+        };
+        if place.is_some() {
+            self.repeated.get_or_insert(name);
+            return;
+        }
+        *place = Some(value);
+        self.verbs += u32::from(verb);
+    }
+
+    /// The id as written, if there is exactly one proper one.
+    fn id(&self) -> Option<Box<str>> {
+        if self.repeated == Some("id") {
+            return None;
+        }
+        self.id.and_then(Id::new).map(|id| id.as_str().into())
+    }
+
+    fn meaning(&self, refused: Option<&'static str>) -> Result<Request<'a>, Refusal> {
+        if let Some(name) = self.repeated {
+            return Err(Refusal::new(format!("the key {name:?} is repeated")));
+        }
+        if let Some(why) = refused {
+            return Err(Refusal::new(why));
+        }
+        let id = match self.id {
+            None => None,
+            Some(value) => Some(Id::new(value).ok_or_else(|| Refusal::new(WHY_ID))?),
+        };
+        if self.verbs != 1 {
+            return Err(self.wrong_verbs());
+        }
+        Ok(Request { id, verb: self.verb()? })
+    }
+
+    fn verb(&self) -> Result<Verb<'a>, Refusal> {
+        if let Some(value) = self.publish {
+            return Ok(Verb::Publish {
+                channel: string(value, "\"pub\" must be a string, the channel")?,
+                payload: self.payload()?,
+                key: optional(self.key, |value| string(value, "\"key\" must be a string"))?,
+            });
+        }
+        if let Some(value) = self.sub {
+            return Ok(Verb::Subscribe {
+                name: string(value, "\"sub\" must be a string, a channel or a pattern")?,
+                since: self.since()?,
+                last: self.last()?,
+                own: match self.own {
+                    None | Some(Value::True) => true,
+                    Some(Value::False) => false,
+                    Some(_) => return Err(Refusal::new("\"self\" must be true or false")),
+                },
+                slow: optional(self.slow, slow)?.unwrap_or_default(),
+            });
+        }
+        if let Some(value) = self.unsub {
+            return Ok(Verb::Unsubscribe {
+                name: string(value, "\"unsub\" must be a string, a channel or a pattern")?,
+            });
+        }
+        if let Some(value) = self.past {
+            return Ok(Verb::Past {
+                channel: string(value, "\"past\" must be a string, the channel")?,
+                last: self.last()?,
+                since: self.since()?,
+            });
+        }
+        if let Some(value) = self.ping {
+            let value = Id::new(value).ok_or_else(|| Refusal::new(WHY_PING))?;
+            return Ok(Verb::Ping { value });
+        }
+        if let Some(value) = self.hello {
+            return Ok(Verb::Hello { version: integer(value, "\"hello\" must be the version, an integer")? });
+        }
+        Err(self.wrong_verbs())
+    }
+
+    fn payload(&self) -> Result<Payload<'a>, Refusal> {
+        let (kind, bytes) = match (self.data, self.b64) {
+            (Some(Value::String(string)), None) => (Kind::Text, into_bytes(string.text())),
+            (Some(value), None) => (Kind::Json, without_line_breaks(written(value).as_bytes())),
+            (None, Some(value)) => {
+                let why = "\"b64\" must be a string, base64 in the standard alphabet with padding";
+                let text = string(value, why)?;
+                let bytes = STANDARD.decode(text.as_bytes()).map_err(|_| Refusal::new(why))?;
+                (Kind::Binary, Cow::Owned(bytes))
+            }
+            (None, None) => return Err(Refusal::new("\"pub\" needs \"data\" or \"b64\"")),
+            (Some(_), Some(_)) => return Err(Refusal::new("\"pub\" takes \"data\" or \"b64\", not both")),
+        };
+        Ok(Payload { kind, bytes })
+    }
+
+    fn since(&self) -> Result<Option<Cow<'a, str>>, Refusal> {
+        optional(self.since, |value| {
+            string(value, "\"since\" must be a string, a position such as \"k3f:118\"")
+        })
+    }
+
+    fn last(&self) -> Result<Option<u64>, Refusal> {
+        optional(self.last, |value| integer(value, "\"last\" must be an integer from 0 to 9007199254740991"))
+    }
+
+    /// Why an object has no verb, or more than one.
+    #[cold]
+    fn wrong_verbs(&self) -> Refusal {
+        if self.verbs > 1 {
+            return Refusal::new("more than one verb");
+        }
+        let unknown = self.reserved.map(Cow::Borrowed).or_else(|| self.unknown.map(RawString::text));
+        match unknown {
+            Some(name) => {
+                let name = &name[..name.floor_char_boundary(NAMED_BYTES_MAX)];
+                Refusal { code: Code::UnknownVerb, why: format!("unknown verb {name:?}").into() }
+            }
+            None => Refusal::new("no verb"),
+        }
+    }
+}
+
+/// Why an object is not a request.
+#[derive(Debug)]
+struct Refusal {
+    code: Code,
+    why: Cow<'static, str>,
+}
+
+impl Refusal {
+    #[cold]
+    fn new(why: impl Into<Cow<'static, str>>) -> Self {
+        Self { code: Code::BadRequest, why: why.into() }
+    }
+}
+
+#[cold]
+fn unreadable(id: Option<Box<str>>, why: Cow<'static, str>) -> BadRequest {
+    BadRequest { id, code: Code::BadRequest, why, unreadable: true }
+}
+
+fn optional<'a, T>(
+    value: Option<Value<'a>>,
+    read: impl FnOnce(Value<'a>) -> Result<T, Refusal>,
+) -> Result<Option<T>, Refusal> {
+    value.map(read).transpose()
+}
+
+fn string<'a>(value: Value<'a>, why: &'static str) -> Result<Cow<'a, str>, Refusal> {
+    match value {
+        Value::String(string) => Ok(string.text()),
+        _ => Err(Refusal::new(why)),
+    }
+}
+
+fn integer(value: Value<'_>, why: &'static str) -> Result<u64, Refusal> {
+    if let Value::Number(number) = value
+        && let Ok(integer) = number.parse::<u64>()
+        && integer <= INTEGER_MAX
+    {
+        return Ok(integer);
+    }
+    Err(Refusal::new(why))
+}
+
+fn slow(value: Value<'_>) -> Result<Slow, Refusal> {
+    if let Value::String(string) = value {
+        match &*string.text() {
+            "all" => return Ok(Slow::All),
+            "latest" => return Ok(Slow::Latest),
+            "close" => return Ok(Slow::Close),
+            _ => {}
+        }
+    }
+    Err(Refusal::new("\"slow\" must be \"all\", \"latest\" or \"close\""))
+}
+
+fn written(value: Value<'_>) -> &str {
+    match value {
+        Value::String(string) => string.quoted,
+        Value::Number(text) | Value::Nested(text) => text,
+        Value::True => "true",
+        Value::False => "false",
+        Value::Null => "null",
+    }
+}
+
+fn into_bytes(text: Cow<'_, str>) -> Cow<'_, [u8]> {
+    match text {
+        Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
+        Cow::Owned(text) => Cow::Owned(text.into_bytes()),
+    }
+}
+
+/// Verbs that later versions have; until then they are known to be unknown.
+const RESERVED_VERBS: [&str; 7] = ["auth", "here", "presence", "serve", "ask", "answer", "group"];
+
+/// Keys that mark what a server sends (and a datagram's cookie): never verbs.
+const ANSWER_KEYS: [&str; 7] = ["ok", "error", "ch", "pong", "bye", "gap", "cookie"];
+
+const ID_BYTES_MAX: usize = 64;
+
+/// 2^53 - 1, the largest integer that every JSON reader keeps exactly (RFC 8259, 6).
+const INTEGER_MAX: u64 = (1 << 53) - 1;
+
+/// How much of an unknown key an error repeats.
+const NAMED_BYTES_MAX: usize = 64;
+
+const WHY_ID: &str = "\"id\" must be a string of at most 64 bytes, or an integer within +-9007199254740991";
+const WHY_PING: &str =
+    "\"ping\" must be a string of at most 64 bytes, or an integer within +-9007199254740991";
