@@ -1,0 +1,77 @@
+//! Real clients against the real binary: each publishes and hears by itself, then all of them on one channel.
+//!
+//! Chromium, Python and npm's `ws` are scripts in `tests/clients`; curl and nc need none and are driven from here.
+//! Deliberately absent: a client of ours. What is shown is that none is needed.
+
+mod cross;
+mod curl;
+mod nc;
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::command::{Conversation, run};
+use crate::server::Server;
+use crate::step::{Outcome, Report};
+use crate::tools;
+use crate::workspace::Workspace;
+
+/// Adds one step for each client, and the one in which all meet.
+pub(crate) fn steps(workspace: &Workspace, binary: &Path, report: &mut Report) {
+    for script in SCRIPTS {
+        report.step(script.name, || {
+            let server = Server::start(binary, &[])?;
+            run(script.command(workspace, &server)?.arg("check"))?;
+            Ok(Outcome::passed(script.shows))
+        });
+    }
+    report.step("curl", || curl::check(workspace, &Server::start(binary, &[])?));
+    report.step("nc", || nc::check(workspace, &Server::start(binary, &[])?));
+    report.step("all clients on one channel", || cross::check(workspace, &Server::start(binary, &[])?));
+}
+
+/// A client that is a script. Called with `check` it tests itself; with `join CHANNEL` it says `ready`, publishes each
+/// line of its input and writes `heard TEXT` for each message.
+struct Script {
+    name: &'static str,
+    file: &'static str,
+    shows: &'static str,
+}
+
+const SCRIPTS: [Script; 3] = [
+    Script { name: "Python websockets", file: "python_websockets.py", shows: "/ws, /ch, history, resuming" },
+    Script { name: "npm ws", file: "ws.mjs", shows: "/ws, /ch, /echo" },
+    Script {
+        name: "Chromium",
+        file: "browser.mjs",
+        shows: "page, WebSocket, EventSource resuming after a cut",
+    },
+];
+
+impl Script {
+    fn command(&self, workspace: &Workspace, server: &Server) -> Result<Command> {
+        let mut command = if self.file.ends_with(".py") {
+            Command::new(tools::python(workspace)?)
+        } else {
+            let node = tools::node(workspace)?;
+            let mut command = Command::new(node.program);
+            command.env("CLIENTS_PACKAGES", node.folder);
+            command
+        };
+        if self.file == "browser.mjs" {
+            let names = ["chromium", "chromium-browser", "google-chrome-stable", "google-chrome"];
+            command.env("CLIENTS_CHROMIUM", tools::program(workspace, &names, "chromium")?);
+        }
+        command.arg(workspace.root().join("tests/clients").join(self.file)).arg(&server.tcp);
+        Ok(command)
+    }
+
+    fn join(&self, workspace: &Workspace, server: &Server, channel: &str) -> Result<Conversation> {
+        let mut talk =
+            Conversation::start(self.name, self.command(workspace, server)?.args(["join", channel]))?;
+        talk.hear("`ready`", |line| line == "ready")?;
+        Ok(talk)
+    }
+}
