@@ -50,6 +50,12 @@ pub(super) fn check(workspace: &Workspace, server: &Server) -> Result<Outcome> {
     }
 
     let mut note = format!("{} clients, each heard by all", clients.len());
+    for client in clients {
+        // A script ends with its input, and takes its browser along.
+        if matches!(client.kind, Kind::Script) {
+            client.talk.wait().with_context(|| client.name)?;
+        }
+    }
     if !absent.is_empty() {
         note.push_str(&format!("; without {}", absent.join(", ")));
     }

@@ -1,0 +1,212 @@
+// Chromium as a client: the page, a plain WebSocket, and an EventSource that resumes after its connection was cut.
+// Deliberately absent: a browser that is downloaded. The system's Chromium is driven, by the name the caller gives.
+
+import assert from "node:assert/strict";
+import net from "node:net";
+
+import { load, Queue, run, within } from "./support.mjs";
+
+const { chromium } = load("playwright-core");
+const { WebSocket } = load("ws");
+
+let browser;
+
+/** A page whose errors fail the test: an exception, a refused request, a complaint of the content policy. */
+async function open(url) {
+  browser ??= await chromium.launch({
+    executablePath: process.env.CLIENTS_CHROMIUM,
+    args: ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"],
+  });
+  const page = await browser.newPage({ viewport: { width: 360, height: 740 } });
+  const errors = [];
+  page.on("pageerror", (error) => errors.push(String(error)));
+  page.on("console", (message) => message.type() === "error" && errors.push(message.text()));
+  await page.goto(url);
+  return { page, errors };
+}
+
+async function publish(server, channel, text) {
+  const answer = await fetch(`http://${server}/ch/${channel}`, { method: "POST", body: text });
+  assert.equal(answer.status, 200);
+  return (await answer.json()).at;
+}
+
+const log = (page) => page.getByRole("log");
+const connected = (page) => page.getByRole("status").filter({ hasText: "connected" }).first().waitFor();
+
+async function pageHears(server) {
+  const channel = "clients/browser/page";
+  await publish(server, channel, "before the page");
+  const { page, errors } = await open(`http://${server}/`);
+  await connected(page);
+  assert.match(await page.title(), /Sockeye/);
+
+  // By keyboard, as somebody without a mouse does it.
+  const chooser = page.getByLabel("Channel", { exact: true });
+  await chooser.fill(channel);
+  await chooser.press("Enter");
+  await log(page).getByText("before the page").waitFor();
+  await publish(server, channel, '<b id="planted">live & 안녕</b>');
+  await log(page).getByText('<b id="planted">live & 안녕</b>').waitFor();
+
+  assert.equal(await page.locator("#planted").count(), 0, "a message became markup");
+  const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+  assert.ok(overflow <= 0, `at 360 pixels the page is ${overflow} pixels too wide`);
+  assert.deepEqual(errors, []);
+  await page.close();
+}
+
+async function pagePublishes(server) {
+  const channel = "clients/browser/form";
+  const heard = new Queue();
+  const socket = new WebSocket(`ws://${server}/ch/${channel}?pub=0`);
+  socket.on("message", (data) => heard.push(data.toString()));
+  await within(new Promise((resolve) => socket.once("open", resolve)), "the handshake");
+  // The address of a channel is its page, for a browser.
+  const { page, errors } = await open(`http://${server}/ch/${channel}`);
+  await connected(page);
+
+  await write(page, "from the page");
+
+  assert.equal(await heard.next("the message"), "from the page");
+  await log(page).getByText("from the page").waitFor();
+  assert.deepEqual(errors, []);
+  socket.close();
+  await page.close();
+}
+
+async function write(page, text) {
+  const field = page.locator("form").getByRole("textbox", { name: "Message" });
+  await field.fill(text);
+  await page.getByRole("button", { name: "Send" }).click();
+}
+
+async function plainWebSocket(server) {
+  // Any address of the server gives its origin; this one brings no script of its own.
+  const { page } = await open(`http://${server}/healthz`);
+  const heard = await within(
+    page.evaluate(
+      () =>
+        new Promise((resolve, reject) => {
+          const socket = new WebSocket(`ws://${location.host}/ws`);
+          const messages = [];
+          socket.onerror = () => reject(new Error("the WebSocket failed"));
+          socket.onopen = () => socket.send('{"sub":"clients/browser/ws","id":1}');
+          socket.onmessage = (event) => {
+            const message = JSON.parse(event.data);
+            messages.push(message);
+            if (message.ok === 1) socket.send('{"pub":"clients/browser/ws","data":{"n":1},"id":2}');
+            if (message.ch) resolve(messages);
+          };
+        }),
+    ),
+    "the browser's own message",
+  );
+  assert.deepEqual(heard.map((message) => message.ok ?? message.data), [1, 2, { n: 1 }]);
+  assert.equal(heard[1].at, heard[2].at);
+  await page.close();
+}
+
+async function eventSource(server) {
+  const channel = "clients/browser/events";
+  const proxy = await Proxy.start(server);
+  const { page } = await open(`http://${proxy.address}/healthz`);
+  const heard = new Queue();
+  await page.exposeFunction("report", (what) => heard.push(what));
+  await page.evaluate((path) => {
+    const source = new EventSource(path);
+    source.onopen = () => report("open");
+    source.onmessage = (event) => report(JSON.parse(event.data).data);
+  }, `/ch/${channel}`);
+  assert.equal(await heard.next("the event stream"), "open");
+  for (const text of ["1", "2", "3"]) {
+    await publish(server, channel, text);
+    assert.equal(await heard.next(`message ${text}`), text);
+  }
+
+  // While the browser is cut off, messages go by; what it hears after its return is all of them, once, in order.
+  proxy.cut();
+  for (const text of ["4", "5", "6"]) await publish(server, channel, text);
+  proxy.mend();
+
+  assert.equal(await heard.next("the browser's return"), "open");
+  await publish(server, channel, "7");
+  for (const text of ["4", "5", "6", "7"]) assert.equal(await heard.next(`message ${text}`), text);
+  assert.ok(proxy.lastEventId, "the browser did not say where it was");
+  proxy.stop();
+  await page.close();
+}
+
+/** Passes connections on to the server; those of event streams can be cut, and are then held until it is mended. */
+class Proxy {
+  #streams = new Set();
+  #held = [];
+  #isCut = false;
+
+  static async start(server) {
+    const proxy = new Proxy();
+    proxy.listener = net.createServer((browserSide) => proxy.#accept(browserSide, server));
+    await new Promise((resolve) => proxy.listener.listen(0, "127.0.0.1", resolve));
+    proxy.address = `127.0.0.1:${proxy.listener.address().port}`;
+    return proxy;
+  }
+
+  #accept(browserSide, server) {
+    const [host, port] = server.split(":");
+    const serverSide = net.connect(Number(port), host);
+    const end = () => [browserSide, serverSide].forEach((side) => side.destroy());
+    for (const side of [browserSide, serverSide]) side.on("error", end).on("close", end);
+    serverSide.pipe(browserSide);
+    // A connection may carry other requests before the one for the events, so each head is looked at.
+    browserSide.on("data", (bytes) => {
+      const head = bytes.toString("latin1");
+      if (!/^accept: text\/event-stream/im.test(head)) return void serverSide.write(bytes);
+      this.lastEventId = head.match(/^last-event-id: (.+)$/im)?.[1] ?? this.lastEventId;
+      this.#streams.add(end);
+      if (this.#isCut) this.#held.push(() => serverSide.write(bytes));
+      else serverSide.write(bytes);
+    });
+  }
+
+  cut() {
+    this.#isCut = true;
+    for (const end of this.#streams) end();
+    this.#streams.clear();
+  }
+
+  mend() {
+    this.#isCut = false;
+    for (const release of this.#held.splice(0)) release();
+  }
+
+  stop() {
+    this.cut();
+    this.listener.close();
+  }
+}
+
+async function join(server, channel, heard) {
+  const { page } = await open(`http://${server}/ch/${channel}`);
+  await page.exposeFunction("report", (text) => heard(text.replaceAll("\n", " ")));
+  await log(page).waitFor({ state: "attached" });
+  await page.evaluate(() => {
+    const list = document.querySelector("[role=log]");
+    for (const row of list.children) report(row.textContent);
+    new MutationObserver((changes) => {
+      for (const row of changes.flatMap((change) => [...change.addedNodes])) report(row.textContent);
+    }).observe(list, { childList: true });
+  });
+  await connected(page);
+  return (text) => write(page, text);
+}
+
+await run(
+  {
+    "the page shows history and live messages, as text": pageHears,
+    "what the page sends is heard elsewhere": pagePublishes,
+    "a plain WebSocket in a page publishes and hears": plainWebSocket,
+    "an EventSource resumes after its connection was cut": eventSource,
+  },
+  join,
+  () => browser?.close(),
+);
