@@ -1,1 +1,61 @@
-fn main() {}
+//! `sockeye-bench` measures `sockeye serve` and says whether it keeps its promises: CPU per message against bare
+//! loops that move the same bytes with the same calls, memory, and what a stalled reader costs.
+//!
+//! The method: every run starts a fresh server process. Server and generator share one core, so the batches are
+//! always as large as they can be and figures repeat within a few percent. The server's CPU time comes from the
+//! scheduler's accounting. Programs alternate inside each round, in reverse order every second round; the figure
+//! is the median of the rounds' ratios. Rounds in a slow phase of the machine are repeated.
+//!
+//! The binary also contains the programs it compares with (`floor` and `peer`), which it starts as processes of
+//! their own. Absent on purpose: measurements across a network, over TLS, and of several cores.
+
+mod arguments;
+mod cell;
+mod floor;
+mod generator;
+mod histogram;
+mod measure;
+mod peer;
+mod poller;
+mod process;
+mod report;
+
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use clap::Parser as _;
+
+use crate::arguments::Arguments;
+use crate::report::Report;
+
+/// What a script sees when a figure misses its target.
+const EXIT_TARGET_MISSED: u8 = 12;
+
+fn main() -> anyhow::Result<ExitCode> {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    match words.first().map(String::as_str) {
+        Some("floor") => floor::main(&words[1..]).map(|()| ExitCode::SUCCESS),
+        Some("peer") => peer::main(&words[1..]).map(|()| ExitCode::SUCCESS),
+        _ => measure_all(&Arguments::parse()),
+    }
+}
+
+fn measure_all(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    if cfg!(debug_assertions) {
+        bail!("this build has debug assertions: run it with --release, as `cargo xtask bench` does");
+    }
+
+    let bench = cell::Bench::prepare(arguments)?;
+    let mut report = Report::default();
+    for cell in arguments.cells() {
+        cell.measure(&bench, &mut report).with_context(|| format!("cell {cell}"))?;
+    }
+
+    let mut out = std::io::stdout().lock();
+    if arguments.json {
+        report.write_json(&mut out)?;
+    } else {
+        report.write_markdown(&mut out)?;
+    }
+    Ok(if report.is_met() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_TARGET_MISSED) })
+}

@@ -1,0 +1,230 @@
+//! Fan-out: one publisher, many subscribers of one channel, on raw sockets and on `/ws`. Single messages, bursts
+//! in one write, bursts in several; latency from publishing to hearing, with the generator on the server's core.
+
+use anyhow::{Context as _, ensure};
+
+use super::Bench;
+use crate::floor::{Floor, Route};
+use crate::generator::broadcast::{Broadcast, Burst};
+use crate::generator::framing::{Framing, Kind};
+use crate::generator::payload;
+use crate::generator::socket::{Door, Socket};
+use crate::histogram::Histogram;
+use crate::measure::{Rounds, Sample, alternate};
+use crate::process::{Process, Program};
+use crate::report::{Report, Row, Target, Unit};
+
+const CHANNEL: &str = "bench";
+const PAYLOAD_BYTES: usize = 128;
+
+const SINGLE: Burst = Burst { writes: 1, messages_per_write: 1 };
+const EIGHT_IN_ONE_WRITE: Burst = Burst { writes: 1, messages_per_write: 8 };
+const SIXTEEN_IN_FLIGHT: Burst = Burst { writes: 16, messages_per_write: 1 };
+
+/// The door that subscribers use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Path {
+    /// `/ch/NAME`: payloads as frames.
+    Raw,
+    /// `/ws`: payloads in envelopes.
+    Envelope,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Load {
+    name: &'static str,
+    path: Path,
+    subscribers: usize,
+    burst: Burst,
+    target: Target,
+}
+
+const LOADS: [Load; 8] = [
+    Load {
+        name: "fan-out to 1,000 on /ch",
+        path: Path::Raw,
+        subscribers: 1_000,
+        burst: SINGLE,
+        target: Target::AtMost(1.15),
+    },
+    Load {
+        name: "fan-out to 1,000 on /ws",
+        path: Path::Envelope,
+        subscribers: 1_000,
+        burst: SINGLE,
+        target: Target::AtMost(1.15),
+    },
+    Load {
+        name: "fan-out to 5,000 on /ch",
+        path: Path::Raw,
+        subscribers: 5_000,
+        burst: SINGLE,
+        target: Target::None,
+    },
+    Load {
+        name: "fan-out to 5,000 on /ws",
+        path: Path::Envelope,
+        subscribers: 5_000,
+        burst: SINGLE,
+        target: Target::None,
+    },
+    Load {
+        name: "fan-out to 1,000 on /ch, 8 in one write",
+        path: Path::Raw,
+        subscribers: 1_000,
+        burst: EIGHT_IN_ONE_WRITE,
+        target: Target::None,
+    },
+    Load {
+        name: "fan-out to 1,000 on /ws, 8 in one write",
+        path: Path::Envelope,
+        subscribers: 1_000,
+        burst: EIGHT_IN_ONE_WRITE,
+        target: Target::None,
+    },
+    Load {
+        name: "fan-out to 1,000 on /ch, 16 in flight",
+        path: Path::Raw,
+        subscribers: 1_000,
+        burst: SIXTEEN_IN_FLIGHT,
+        target: Target::None,
+    },
+    Load {
+        name: "fan-out to 1,000 on /ws, 16 in flight",
+        path: Path::Envelope,
+        subscribers: 1_000,
+        burst: SIXTEEN_IN_FLIGHT,
+        target: Target::None,
+    },
+];
+
+impl Load {
+    fn message(self) -> Vec<u8> {
+        let text = payload::text(PAYLOAD_BYTES);
+        match self.path {
+            Path::Raw => Framing::WebSocket.request(Kind::Text, text.as_bytes()),
+            Path::Envelope => Framing::WebSocket.request(Kind::Text, &payload::publish(CHANNEL, &text)),
+        }
+    }
+
+    fn floor(self) -> Floor {
+        let sent_bytes = match self.path {
+            Path::Raw => Framing::WebSocket.response_bytes(PAYLOAD_BYTES),
+            Path::Envelope => payload::push_bytes(Framing::WebSocket, CHANNEL, &payload::text(PAYLOAD_BYTES)),
+        };
+        Floor {
+            route: Route::Fanout,
+            received_bytes: self.message().len(),
+            sent_bytes,
+            framing: Framing::WebSocket,
+        }
+    }
+}
+
+/// Sockeye against the floor, in all shapes.
+pub(crate) fn measure(bench: &Bench, report: &mut Report) -> anyhow::Result<()> {
+    for load in LOADS {
+        let programs = [Program::Sockeye, Program::Floor(load.floor())];
+        let rounds = alternate(bench.rounds, programs.len(), |index| run(bench, &programs[index], load))?;
+        report.push(Row::of_ratio(
+            load.name,
+            "CPU per delivery, sockeye / floor",
+            &rounds,
+            (0, 1),
+            load.target,
+        ));
+        if load.burst == SINGLE {
+            push_latency(report, load, &rounds);
+        } else {
+            push_writes(report, load, &rounds);
+        }
+    }
+    Ok(())
+}
+
+fn push_latency(report: &mut Report, load: Load, rounds: &Rounds) {
+    let (ours, floor) = (rounds.latency(0), rounds.latency(1));
+    for (figure, quantile) in [("publish to hear, p50", 0.50), ("publish to hear, p99", 0.99)] {
+        let note = format!("floor {:.0} us", floor.quantile_us(quantile));
+        let value = ours.quantile_us(quantile);
+        report
+            .push(Row::of_value(load.name, figure, value, Unit::Microseconds, Target::None).with_note(note));
+    }
+}
+
+fn push_writes(report: &mut Report, load: Load, rounds: &Rounds) {
+    let Some(value) = rounds.messages_per_write(0) else {
+        let row = Row::of_value(load.name, "deliveries per write", f64::NAN, Unit::Count, Target::None);
+        report.push(row.with_note("the server does not count its writes"));
+        return;
+    };
+    // Messages of one write arrive in one turn; those of several writes may be spread over turns.
+    let target = if load.burst == EIGHT_IN_ONE_WRITE { Target::AtLeast(7.5) } else { Target::None };
+    report.push(Row {
+        value,
+        ..Row::of_value(load.name, "deliveries per write", value.median, Unit::Count, target)
+    });
+}
+
+fn run(bench: &Bench, program: &Program, load: Load) -> anyhow::Result<Sample> {
+    let process = bench.start(program)?;
+    let is_floor = matches!(program, Program::Floor(_));
+    let (talk, hear) = match (program, load.path) {
+        (Program::Floor(floor), _) => (Door::Floor(floor.framing), Door::Floor(floor.framing)),
+        (_, Path::Raw) => (Door::WebSocket("/ch/bench?sub=0"), Door::WebSocket("/ch/bench?pub=0")),
+        (_, Path::Envelope) => (Door::WebSocket("/ws"), Door::WebSocket("/ws")),
+    };
+
+    // The floor knows the publisher by its order.
+    let mut publisher = Socket::open(process.address, talk)?;
+    let mut subscribers = Vec::with_capacity(load.subscribers);
+    for _ in 0..load.subscribers {
+        let mut subscriber = Socket::open(process.address, hear)?;
+        if !is_floor && load.path == Path::Envelope {
+            subscriber.subscribe(CHANNEL)?;
+        }
+        subscribers.push(subscriber);
+    }
+    let message = load.message();
+    publisher.send(&message)?;
+    for subscriber in &mut subscribers {
+        let heard = subscriber.receive()?;
+        match load.path {
+            _ if is_floor => {}
+            Path::Raw => ensure!(heard == payload::text(PAYLOAD_BYTES).as_bytes(), "heard something else"),
+            Path::Envelope => super::pairs::check_push(&heard, CHANNEL)?,
+        }
+    }
+
+    let streams: anyhow::Result<Vec<_>> = subscribers.into_iter().map(Socket::into_stream).collect();
+    let mut generator =
+        Broadcast::new(publisher.into_stream()?, streams?, Framing::WebSocket, &message, load.burst)?;
+    generator.run(bench.warm_up(), &mut Histogram::new())?;
+
+    let writes_before = if is_floor { None } else { writes(&process)? };
+    let before = process.cpu_ns()?;
+    let mut latency = Histogram::new();
+    let deliveries = generator.run(bench.measured(), &mut latency)?;
+    let mut sample = Sample::of_cpu(process.cpu_ns()? - before, deliveries);
+    sample.latency = Some(latency);
+    if let Some(writes_before) = writes_before {
+        let writes = writes(&process)?.context("the server has stopped counting its writes")?;
+        sample.messages_per_write = Some(deliveries as f64 / (writes - writes_before).max(1) as f64);
+    }
+    Ok(sample)
+}
+
+/// How many write calls on sockets the server has made: by its own account, or by the kernel's, which does not
+/// know `send`. None if neither knows.
+fn writes(process: &Process) -> anyhow::Result<Option<u64>> {
+    let metrics = crate::generator::http::fetch(process.address, "/metrics")?;
+    let own = metrics
+        .lines()
+        .filter(|line| line.starts_with("sockeye_socket_writes_total"))
+        .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+        .sum::<f64>() as u64;
+    if own > 0 {
+        return Ok(Some(own));
+    }
+    Ok(Some(process.write_calls()?).filter(|calls| *calls > 1_000))
+}

@@ -1,0 +1,91 @@
+//! The product's own path: 200 publishers, each heard by one subscriber on a channel of its own, through the
+//! grammar, positions and history. The floor receives and sends the same bytes on the same pairs of sockets.
+
+use anyhow::ensure;
+
+use super::Bench;
+use crate::floor::{Floor, Route};
+use crate::generator::closed_loop::{ClosedLoop, Link};
+use crate::generator::framing::{Framing, Kind};
+use crate::generator::payload;
+use crate::generator::socket::{Door, Socket};
+use crate::measure::{Sample, alternate};
+use crate::process::Program;
+use crate::report::{Report, Row, Target};
+
+const PAIRS: usize = 200;
+const PAYLOAD_BYTES: usize = 128;
+const TARGET: Target = Target::AtMost(1.5);
+
+/// Sockeye against the floor, on WebSockets and on lines.
+pub(crate) fn measure(bench: &Bench, report: &mut Report) -> anyhow::Result<()> {
+    for (name, door, framing) in [
+        ("200 pairs x 128 B on /ws", Door::WebSocket("/ws"), Framing::WebSocket),
+        ("200 pairs x 128 B on lines", Door::Lines, Framing::Line),
+    ] {
+        let text = payload::text(PAYLOAD_BYTES);
+        let floor = Floor {
+            route: Route::Pairs,
+            received_bytes: request(framing, 100).len(),
+            sent_bytes: payload::push_bytes(framing, &channel(100), &text),
+            framing,
+        };
+        let programs = [Program::Sockeye, Program::Floor(floor)];
+        let rounds =
+            alternate(bench.rounds, programs.len(), |index| run(bench, &programs[index], door, framing))?;
+        report.push(Row::of_ratio(name, "CPU sockeye / floor", &rounds, (0, 1), TARGET));
+    }
+    Ok(())
+}
+
+/// Numbers of three digits, so that all requests are as long as the floor expects.
+fn channel(index: usize) -> String {
+    format!("bench/{:03}", index)
+}
+
+fn request(framing: Framing, index: usize) -> Vec<u8> {
+    framing.request(Kind::Text, &payload::publish(&channel(index), &payload::text(PAYLOAD_BYTES)))
+}
+
+fn run(bench: &Bench, program: &Program, door: Door, framing: Framing) -> anyhow::Result<Sample> {
+    let process = bench.start(program)?;
+    let is_floor = matches!(program, Program::Floor(_));
+    let door = if is_floor { Door::Floor(framing) } else { door };
+
+    let mut links = Vec::with_capacity(PAIRS);
+    for index in 0..PAIRS {
+        // The floor knows a pair by its order.
+        let mut talker = Socket::open(process.address, door)?;
+        let mut hearer = Socket::open(process.address, door)?;
+        let request = request(framing, index);
+        if !is_floor {
+            hearer.subscribe(&channel(index))?;
+        }
+        talker.send(&request)?;
+        let heard = hearer.receive()?;
+        if !is_floor {
+            check_push(&heard, &channel(index))?;
+        }
+        links.push(Link {
+            talker: Some(talker.into_stream()?),
+            hearer: hearer.into_stream()?,
+            request: request.into(),
+        });
+    }
+
+    let mut generator = ClosedLoop::new(links, framing, 1)?;
+    generator.run(bench.warm_up())?;
+    let before = process.cpu_ns()?;
+    let messages = generator.run(bench.measured())?;
+    Ok(Sample::of_cpu(process.cpu_ns()? - before, messages))
+}
+
+/// The first push must say what was published where.
+pub(super) fn check_push(push: &[u8], channel: &str) -> anyhow::Result<()> {
+    let value: serde_json::Value = serde_json::from_slice(push)?;
+    ensure!(
+        value["ch"] == channel && value["data"] == payload::text(PAYLOAD_BYTES) && value["at"].is_string(),
+        "heard something else on {channel}: {value}"
+    );
+    Ok(())
+}

@@ -1,0 +1,222 @@
+//! Processes under measurement: started, found by the address they print, read through /proc, and killed by
+//! their own id when they go out of scope.
+//!
+//! Absent on purpose: pinning. Children inherit the harness' core, so a server that counts cores sees one.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context as _, bail};
+
+use crate::floor::Floor;
+use crate::peer::Peer;
+
+/// A program that can be measured.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Program {
+    /// `sockeye serve`.
+    Sockeye,
+    /// A bare loop.
+    Floor(Floor),
+    /// Another echo server.
+    Peer(Peer),
+}
+
+impl Program {
+    /// What tables call it.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Sockeye => "sockeye",
+            Self::Floor(_) => "floor",
+            Self::Peer(peer) => peer.name(),
+        }
+    }
+}
+
+/// A running program.
+pub(crate) struct Process {
+    child: Child,
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
+}
+
+impl Process {
+    /// Starts a program and waits until it listens.
+    pub(crate) fn start(program: &Program, server: &Path) -> anyhow::Result<Self> {
+        let mut command = match program {
+            Program::Sockeye => {
+                let mut command = Command::new(server);
+                command.args(["serve", "--listen", "tcp:127.0.0.1:0", "--json"]);
+                command
+            }
+            Program::Floor(floor) => {
+                let mut command = Command::new(std::env::current_exe()?);
+                command.args(floor.to_words());
+                command
+            }
+            Program::Peer(peer) => {
+                let mut command = Command::new(std::env::current_exe()?);
+                command.args(peer.to_words());
+                command
+            }
+        };
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("start {command:?}"))?;
+
+        let mut lines = BufReader::new(child.stderr.take().expect("standard error is piped")).lines();
+        let mut said = String::new();
+        let address = loop {
+            let Some(line) = lines.next() else {
+                let status = child.wait()?;
+                bail!("{} ended before it listened ({status}): {said}", program.name());
+            };
+            let line = line?;
+            match listening_address(&line) {
+                Some(address) => break address,
+                None => said.push_str(&line),
+            }
+        };
+        // A log that nobody reads would stop its writer.
+        std::thread::spawn(move || lines.for_each(drop));
+        Ok(Self { child, address })
+    }
+
+    fn proc(&self, name: &str) -> anyhow::Result<String> {
+        let path = PathBuf::from(format!("/proc/{}/{name}", self.child.id()));
+        fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))
+    }
+
+    /// CPU time of all its threads, user and system, in nanoseconds.
+    pub(crate) fn cpu_ns(&self) -> anyhow::Result<u64> {
+        // /proc/PID/schedstat is that of the first thread alone.
+        let mut total = 0;
+        for task in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
+            let Ok(text) = fs::read_to_string(task?.path().join("schedstat")) else { continue };
+            let spent = text.split_whitespace().next().context("an empty schedstat")?;
+            total += spent.parse::<u64>().context("schedstat")?;
+        }
+        Ok(total)
+    }
+
+    /// How many write calls (`write`, `writev`; not `send`) it has made.
+    pub(crate) fn write_calls(&self) -> anyhow::Result<u64> {
+        field(&self.proc("io")?, "syscw:")
+    }
+
+    /// Its memory at this moment, in bytes.
+    pub(crate) fn memory(&self) -> anyhow::Result<Memory> {
+        let rollup = self.proc("smaps_rollup")?;
+        Ok(Memory {
+            resident: field(&rollup, "Rss:")? * 1024,
+            proportional: field(&rollup, "Pss:")? * 1024,
+            private_dirty: field(&rollup, "Private_Dirty:")? * 1024,
+        })
+    }
+
+    /// The most memory it ever had, in bytes.
+    pub(crate) fn resident_peak(&self) -> anyhow::Result<u64> {
+        Ok(field(&self.proc("status")?, "VmHWM:")? * 1024)
+    }
+
+    /// Whether it still runs.
+    pub(crate) fn is_running(&mut self) -> anyhow::Result<bool> {
+        Ok(self.child.try_wait()?.is_none())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Nothing is left to do for a child that is gone already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// User memory of a process, as the kernel accounts for it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Memory {
+    pub(crate) resident: u64,
+    pub(crate) proportional: u64,
+    pub(crate) private_dirty: u64,
+}
+
+/// Memory of all TCP sockets of the machine, in bytes.
+pub(crate) fn kernel_tcp_bytes() -> anyhow::Result<u64> {
+    let text = fs::read_to_string("/proc/net/sockstat")?;
+    let line = text.lines().find(|line| line.starts_with("TCP:")).context("no TCP line in sockstat")?;
+    let pages: u64 = line.rsplit(' ').next().context("an empty line")?.parse().context("sockstat mem")?;
+    Ok(pages * 4096)
+}
+
+/// What the kernel holds for the socket from `local` to `remote` (both on loopback): bytes to send and to read.
+pub(crate) fn kernel_queues(local: u16, remote: u16) -> anyhow::Result<(u64, u64)> {
+    let text = fs::read_to_string("/proc/net/tcp")?;
+    let (local, remote) = (format!(":{local:04X}"), format!(":{remote:04X}"));
+    for line in text.lines().skip(1) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        if words.len() > 4 && words[1].ends_with(&local) && words[2].ends_with(&remote) {
+            let (send, receive) = words[4].split_once(':').context("queues of /proc/net/tcp")?;
+            return Ok((u64::from_str_radix(send, 16)?, u64::from_str_radix(receive, 16)?));
+        }
+    }
+    bail!("no socket from {local} to {remote}")
+}
+
+/// Listens on a free port as one of the harness' children: says where, and ends with its parent.
+pub(crate) fn listen_as_child() -> anyhow::Result<TcpListener> {
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+    let listener =
+        rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::STREAM, None)?;
+    rustix::net::bind(&listener, &SocketAddr::from(([127, 0, 0, 1], 0)))?;
+    rustix::net::listen(&listener, 4096)?;
+    let listener = TcpListener::from(listener);
+    let line = serde_json::json!({ "listen": [format!("tcp:{}", listener.local_addr()?)] });
+    eprintln!("{line}");
+    Ok(listener)
+}
+
+/// The first TCP address in a line of a log; how deep it is nested does not matter.
+fn listening_address(line: &str) -> Option<SocketAddr> {
+    let (_, rest) = line.split_once("tcp:127.0.0.1:")?;
+    let digits = rest.split(|letter: char| !letter.is_ascii_digit()).next()?;
+    let port = digits.parse().ok().filter(|port| *port != 0)?;
+    Some(SocketAddr::from(([127, 0, 0, 1], port)))
+}
+
+/// The number behind a label of a /proc file.
+fn field(text: &str, label: &str) -> anyhow::Result<u64> {
+    let line = text.lines().find(|line| line.starts_with(label)).with_context(|| format!("no {label}"))?;
+    let word = line.split_whitespace().nth(1).with_context(|| format!("{label} is empty"))?;
+    word.parse().with_context(|| format!("{label} {word}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn address_is_found_at_any_depth() {
+        let flat = r#"{"level":"INFO","message":"listening","listen":["tcp:127.0.0.1:41234"]}"#;
+        let nested = r#"{"fields":{"message":"listening","listen":"[\"tcp:127.0.0.1:41234\"]"}}"#;
+
+        let expected = Some(SocketAddr::from(([127, 0, 0, 1], 41234)));
+        assert_eq!(listening_address(flat), expected);
+        assert_eq!(listening_address(nested), expected);
+        assert_eq!(listening_address("{}"), None);
+    }
+
+    #[test]
+    fn fields_are_read_by_their_label() {
+        let text = "Rss:  12 kB\nPss:  7 kB\n";
+
+        assert_eq!(field(text, "Pss:").expect("it is there"), 7);
+        assert!(field(text, "Swap:").is_err());
+    }
+}
