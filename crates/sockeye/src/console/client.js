@@ -1,6 +1,6 @@
 // A client for a Sockeye server: reconnects, resumes, and says what was missed. Copy it, or import it from the server.
 //   const sockeye = new Sockeye();
-//   sockeye.sub("chat/42", { last: 50 }, message => console.log(message.data));
+//   await sockeye.sub("chat/42", { last: 50 }, message => console.log(message.data));
 //   await sockeye.pub("chat/42", { text: "hi" });
 // Events: "state" (connecting, open, waiting, closed), "gap" ({ ch, gap }), "bye", "refused"; each carries its value in `detail`.
 const random = (from, to) => from + Math.random() * (to - from);

@@ -20,10 +20,10 @@ const themes = ["system", "light", "dark"];
 let theme = "system";
 function showTheme() {
   if (theme === "system") delete document.documentElement.dataset.theme; else document.documentElement.dataset.theme = theme;
-  byId("theme").textContent = `Theme: ${theme}`;
+  byId("theme").textContent = theme;
 }
 try { theme = themes.find(name => name === localStorage.getItem("sockeye-theme")) ?? theme; } catch { /* storage is refused */ }
-byId("theme").addEventListener("click", () => {
+byId("change-theme").addEventListener("click", () => {
   theme = themes[(themes.indexOf(theme) + 1) % themes.length];
   try { localStorage.setItem("sockeye-theme", theme); } catch { /* storage is refused */ }
   showTheme();
@@ -45,7 +45,9 @@ sockeye.addEventListener("refused", event => notice(`The server refused: ${event
 
 // ---------------------------------------------------------------------------------------------- the channel's address
 const isPattern = name => /[+#]/.test(name);
-const inPath = name => name.split("/").map(encodeURIComponent).join("/");
+// What encodeURIComponent leaves alone and a shell does not is escaped too.
+const escaped = character => `%${character.charCodeAt(0).toString(16).toUpperCase()}`;
+const inPath = name => name.split("/").map(level => encodeURIComponent(level).replace(/[!'()*]/g, escaped)).join("/");
 const inFragment = name => inPath(name).replaceAll("%24", "$");
 
 function channelFromAddress() {
@@ -110,7 +112,8 @@ function messageRow(message) {
   const { kind, bytes, text } = shown(message), date = new Date(message.t), pad = (n, width) => String(n).padStart(width, "0");
   const time = make("time", { dateTime: date.toISOString(), title: date.toLocaleString() },
     `${pad(date.getHours(), 2)}:${pad(date.getMinutes(), 2)}:${pad(date.getSeconds(), 2)}.${pad(date.getMilliseconds(), 3)}`);
-  const about = make("div", { className: "about" }, time, make("span", { className: "from" }, message.from ?? "anonymous"));
+  const about = make("div", { className: "about" }, time);
+  if (message.from !== undefined) about.append(make("span", { className: "from" }, message.from));
   if (message.ch !== channel) about.append(make("span", { className: "ch" }, message.ch));
   about.append(make("span", { className: "kind" }, kind), make("span", {}, size(bytes)), make("span", { className: "at", title: "position" }, message.at));
   return make("li", {}, about, make("pre", {}, text));
@@ -170,6 +173,8 @@ async function send() {
     await sockeye.pub(channel, data, key);
     key = null;
     if (input.value === written) input.value = "";
+    // One's own message follows the answer, and should be seen.
+    byId("scroll").scrollTop = byId("scroll").scrollHeight;
   } catch (error) {
     if (error.code !== "lost") key = null;
     problem.textContent = error.code === "lost" ? "The connection was lost: press Send to try again." : `Not published: ${error.why ?? error.message}`;
@@ -211,11 +216,9 @@ function showFigures({ t, data }) {
   // Totals become rates by difference; a server that began anew starts from a smaller total, and is not a negative rate.
   const seconds = previous ? (t - previous.t) / 1_000 : 0;
   const rate = (group, way) => Math.max(0, (total(group, way) - Number(previous.data[group]?.[way] ?? 0)) / seconds);
+  for (const [group, shownAs] of [["messages", number], ["bytes", value => size(Math.round(value))]])
+    for (const way of ["in", "out"]) figure(`${group} ${way}`, seconds > 0 ? `${shownAs(rate(group, way))}/s` : "…");
   if (seconds > 0) {
-    figure("messages in", `${number(rate("messages", "in"))}/s`);
-    figure("messages out", `${number(rate("messages", "out"))}/s`);
-    figure("bytes in", `${size(Math.round(rate("bytes", "in")))}/s`);
-    figure("bytes out", `${size(Math.round(rate("bytes", "out")))}/s`);
     rates.push(rate("messages", "out"));
     if (rates.length > 120) rates.shift();
     const most = Math.max(1, ...rates);
@@ -264,7 +267,7 @@ function recipes(name) {
     ["JavaScript", one(
       ["A plain WebSocket", `const socket = new WebSocket(${JSON.stringify(ws + url)});\nsocket.onopen = () => socket.send("hello");\nsocket.onmessage = event => console.log(event.data);`, true],
       ["An event stream", `const events = new EventSource(${JSON.stringify(http + url)});\nevents.onmessage = event => console.log(JSON.parse(event.data));`],
-      ["The small client: reconnects and resumes", `import { Sockeye } from ${JSON.stringify(`${http}/client.js`)};\nconst sockeye = new Sockeye();\nsockeye.sub(${JSON.stringify(name)}, ${pattern ? "{}" : "{ last: 10 }"}, message => console.log(message));${pattern ? "" : `\nsockeye.pub(${JSON.stringify(name)}, { text: "hello" });`}`],
+      ["The small client: reconnects and resumes", `import { Sockeye } from ${JSON.stringify(`${http}/client.js`)};\nconst sockeye = new Sockeye();\nawait sockeye.sub(${JSON.stringify(name)}, ${pattern ? "{}" : "{ last: 10 }"}, message => console.log(message));${pattern ? "" : `\nsockeye.pub(${JSON.stringify(name)}, { text: "hello" });`}`],
     )],
   ];
 }
