@@ -163,9 +163,15 @@ pub fn frame_header(opcode: Opcode, payload_bytes: usize) -> FrameHeader {
 /// Appends a server's frame: unmasked, unfragmented.
 #[inline]
 pub fn write_frame(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
-    let header = frame_header(opcode, payload.len());
-    out.reserve(header.bytes.len() + payload.len());
-    out.extend_from_slice(header.as_slice());
+    if payload.len() < 126 {
+        // Most frames are small: two bytes of known number need no copy of unknown length.
+        out.reserve(2 + payload.len());
+        out.extend_from_slice(&[FIN | opcode as u8, payload.len() as u8]);
+    } else {
+        let header = frame_header(opcode, payload.len());
+        out.reserve(header.as_slice().len() + payload.len());
+        out.extend_from_slice(header.as_slice());
+    }
     out.extend_from_slice(payload);
 }
 

@@ -19,7 +19,7 @@ struct Sent {
 type Control = (bool, Vec<u8>);
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn both_ends_agree_however_the_stream_is_cut(
