@@ -1,0 +1,5 @@
+//! Lines, cut anywhere.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| sockeye_fuzz::line(data));

@@ -1,0 +1,5 @@
+//! A server's frames, cut anywhere.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| sockeye_fuzz::websocket_client(data));
