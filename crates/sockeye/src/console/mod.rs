@@ -1,7 +1,9 @@
 //! The first page: plain files, embedded in the binary, with what HTTP has to say about them.
 //!
-//! Deliberately absent: a build step, files read at run time, and routing (`/ch/NAME` answers with [`page`] when a
-//! browser prefers HTML; the server decides that).
+//! Deliberately absent: a build step, files read at run time, and routing (`/ch/NAME` answers with the page at `/` when a
+//! browser prefers HTML; the gateway decides that).
+
+use sockeye_gateway::Asset;
 
 /// The policy every asset is sent with: nothing from elsewhere, nothing inline, no frame around it.
 ///
@@ -9,34 +11,18 @@
 pub const CONTENT_SECURITY_POLICY: &str =
     "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'";
 
-/// One embedded file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Asset {
-    /// The value of `Content-Type`.
-    pub content_type: &'static str,
-    /// The whole file.
-    pub bytes: &'static [u8],
-    /// The value of `ETag`: quoted, strong, and different for every different content.
-    pub etag: &'static str,
-}
-
 /// Returns the file at `path`, or `None` where the console has none.
 ///
 /// The path is compared as it stands in the request line: these names need no percent-encoding.
 pub fn asset(path: &str) -> Option<Asset> {
     match path {
-        "/" => Some(page()),
+        "/" => Some(PAGE),
         "/client.js" => Some(CLIENT),
         "/page.js" => Some(PAGE_SCRIPT),
         "/style.css" => Some(STYLE),
         "/favicon.svg" => Some(FAVICON),
         _ => None,
     }
-}
-
-/// Returns the page itself, which opens the channel named by the address it was served at.
-pub fn page() -> Asset {
-    PAGE
 }
 
 /// Embeds a file, with a tag computed from its content while compiling.
