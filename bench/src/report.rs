@@ -53,7 +53,7 @@ impl Unit {
     fn show(self, value: f64) -> String {
         match self {
             Self::Ratio => format!("{value:.3}"),
-            Self::Microseconds => format!("{value:.3} us"),
+            Self::Microseconds => format!("{value:.0} us"),
             Self::Bytes if value.abs() >= 10.0 * 1024.0 * 1024.0 => {
                 format!("{:.1} MiB", value / 1024.0 / 1024.0)
             }

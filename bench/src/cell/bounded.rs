@@ -3,7 +3,7 @@
 //!
 //! The publisher is paced by the slowest healthy subscriber, because a bound that everybody hits shows nothing.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure};
 use rustix::event::epoll::Event;
@@ -31,6 +31,9 @@ const AHEAD_MAX: u64 = 8;
 /// What the stalled peer's own kernel may keep; that is not the server's to bound.
 const STALLED_RECEIVE_BYTES: usize = 64 * 1024;
 
+/// How often the stalled subscriber shows that it is alive.
+const SIGN_OF_LIFE_INTERVAL: Duration = Duration::from_secs(10);
+
 /// The configured bounds: an outbox of 256 KiB for each connection, and the channel's history of 256 KiB, with
 /// the shard's buffers and what an allocator needs around them.
 const USER_BYTES_MAX: f64 = ((SUBSCRIBERS + 2) * 256 * 1024 + 2 * 1024 * 1024) as f64;
@@ -57,7 +60,14 @@ pub(crate) fn measure(bench: &Bench, report: &mut Report) -> anyhow::Result<()> 
     let mut kernel_peak = kernel_before;
     let mut queue_peak = 0;
     let begin = Instant::now();
+    let mut spoke_at = begin;
     crowd.run(messages, || {
+        // It does not read, but it is not gone: without a word it would be closed as silent.
+        // RFC 6455, 5.5.3: a pong that nobody asked for is allowed.
+        if spoke_at.elapsed() > SIGN_OF_LIFE_INTERVAL {
+            stalled.send(&Framing::WebSocket.request(Kind::Pong, b""))?;
+            spoke_at = Instant::now();
+        }
         kernel_peak = kernel_peak.max(process::kernel_tcp_bytes()?);
         queue_peak = queue_peak.max(process::kernel_queues(process.address.port(), stalled_port)?.0);
         Ok(())

@@ -44,6 +44,8 @@ impl Bench {
         rustix::thread::sched_setaffinity(None, &cores)
             .with_context(|| format!("bind to core {}", arguments.core))?;
 
+        prefer_batches();
+
         let rounds = if arguments.quick { 3 } else { arguments.rounds as usize };
         Ok(Self { server, rounds, is_quick: arguments.quick })
     }
@@ -74,6 +76,20 @@ fn build_server() -> anyhow::Result<PathBuf> {
         .status()
         .context("run cargo build")?;
     ensure!(status.success(), "the server did not build");
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-    Ok(target.join("release/sockeye"))
+    let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
+    Ok(root.join(target).join("release/sockeye"))
+}
+
+/// Puts this process and all its children under the policy SCHED_BATCH, in which a woken process does not
+/// interrupt the running one: each side works off everything that is there before the other one runs. Otherwise
+/// the first reply wakes the generator, and how many messages a turn has is left to chance.
+fn prefer_batches() {
+    let own = std::process::id().to_string();
+    let is_set = Command::new("chrt")
+        .args(["--batch", "--pid", "0", &own])
+        .status()
+        .is_ok_and(|status| status.success());
+    if !is_set {
+        eprintln!("chrt (of util-linux) did not set the batch policy: expect smaller turns and more noise");
+    }
 }
