@@ -23,6 +23,7 @@
 //! Deliberately absent: sockets, clocks, threads, randomness (masking keys and nonces arrive as arguments), and any
 //! notion of channels or clients.
 
+pub mod http;
 pub mod json;
 pub mod line;
 pub mod websocket;

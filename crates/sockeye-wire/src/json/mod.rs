@@ -19,6 +19,7 @@ use memchr::memchr2;
 pub use error::{BadRequest, Code};
 pub use request::{Id, Request, Slow, Verb, parse_request};
 pub use scan::DEPTH_MAX;
+pub(crate) use write::write_integer;
 pub use write::{
     At, Data, Object, Push, write_bye, write_error, write_gap, write_message, write_pong, write_push,
     write_string,
@@ -83,5 +84,7 @@ pub fn without_line_breaks(json: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(spaced)
 }
 
+#[cfg(test)]
+mod properties;
 #[cfg(test)]
 mod tests;

@@ -205,25 +205,25 @@ impl<'a> Fields<'a> {
     #[inline]
     fn add(&mut self, key: RawString<'a>, value: Value<'a>) {
         let name = key.text();
-        let (place, name, verb) = match &*name {
-            "hello" => (&mut self.hello, "hello", true),
-            "sub" => (&mut self.sub, "sub", true),
-            "unsub" => (&mut self.unsub, "unsub", true),
-            "pub" => (&mut self.publish, "pub", true),
-            "past" => (&mut self.past, "past", true),
-            "ping" => (&mut self.ping, "ping", true),
-            "id" => (&mut self.id, "id", false),
-            "since" => (&mut self.since, "since", false),
-            "last" => (&mut self.last, "last", false),
-            "self" => (&mut self.own, "self", false),
-            "slow" => (&mut self.slow, "slow", false),
-            "data" => (&mut self.data, "data", false),
-            "b64" => (&mut self.b64, "b64", false),
-            "key" => (&mut self.key, "key", false),
-            other => {
-                if let Some(&word) = RESERVED_VERBS.iter().find(|&&word| word == other) {
+        let (place, name, verb) = match name.as_bytes() {
+            b"hello" => (&mut self.hello, "hello", true),
+            b"sub" => (&mut self.sub, "sub", true),
+            b"unsub" => (&mut self.unsub, "unsub", true),
+            b"pub" => (&mut self.publish, "pub", true),
+            b"past" => (&mut self.past, "past", true),
+            b"ping" => (&mut self.ping, "ping", true),
+            b"id" => (&mut self.id, "id", false),
+            b"since" => (&mut self.since, "since", false),
+            b"last" => (&mut self.last, "last", false),
+            b"self" => (&mut self.own, "self", false),
+            b"slow" => (&mut self.slow, "slow", false),
+            b"data" => (&mut self.data, "data", false),
+            b"b64" => (&mut self.b64, "b64", false),
+            b"key" => (&mut self.key, "key", false),
+            _ => {
+                if let Some(&word) = RESERVED_VERBS.iter().find(|&&word| word == name) {
                     self.reserved.get_or_insert(word);
-                } else if !ANSWER_KEYS.contains(&other) {
+                } else if !ANSWER_KEYS.contains(&&*name) {
                     self.unknown.get_or_insert(key);
                 }
                 return;

@@ -68,7 +68,7 @@ impl<'a> Scanner<'a> {
     #[inline]
     pub(super) fn skip_white_space(&mut self) {
         // RFC 8259, 2: space, horizontal tab, line feed and carriage return.
-        while let b' ' | b'\t' | b'\n' | b'\r' = self.peek() {
+        while self.peek() <= b' ' && matches!(self.peek(), b' ' | b'\t' | b'\n' | b'\r') {
             self.at += 1;
         }
     }
