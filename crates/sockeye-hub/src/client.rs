@@ -1,0 +1,196 @@
+//! The clients of one shard: a dense part that fan-out walks over, and the rest beside it.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use crate::{
+    audience::Options,
+    lag::{Lag, Reading},
+    message::Encoding,
+    outbox::{Bye, Outbox},
+};
+
+/// One connection of the hub. Its place is reused after it is gone, with a new generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ClientId {
+    index: u32,
+    generation: u32,
+}
+
+impl ClientId {
+    /// The place in dense arrays.
+    #[inline]
+    pub fn index(self) -> usize {
+        self.index as usize
+    }
+
+    /// Place and generation as one number.
+    pub fn to_u64(self) -> u64 {
+        u64::from(self.generation) << 32 | u64::from(self.index)
+    }
+
+    /// The opposite of [`ClientId::to_u64`].
+    pub fn from_u64(number: u64) -> Self {
+        Self { index: number as u32, generation: (number >> 32) as u32 }
+    }
+}
+
+/// What the hub needs to know of a new connection.
+#[derive(Clone, Debug, Default)]
+pub struct ClientSetup {
+    /// Which encoded form it takes.
+    pub encoding: Encoding,
+    /// The user, once known; absent for an anonymous one.
+    pub user: Option<Arc<str>>,
+}
+
+/// What fan-out reads and writes of each client.
+#[derive(Debug, Default)]
+pub(crate) struct Hot {
+    pub(crate) outbox: Outbox,
+    /// The unique number of the connection.
+    pub(crate) publisher: u64,
+    /// When the queue last moved, as a count of movements in the whole hub.
+    pub(crate) moved: u64,
+    /// The delivery that last found this client as an exact subscriber.
+    pub(crate) stamp: u32,
+    /// How many channels lag, for a glance.
+    pub(crate) lagging: u16,
+    pub(crate) encoding: Encoding,
+    /// It stands in the list of touched clients.
+    pub(crate) touched: bool,
+    /// Nothing more is delivered to it.
+    pub(crate) closing: bool,
+    /// It has more than one pattern, so which of them wins must be asked.
+    pub(crate) many_patterns: bool,
+}
+
+/// One exact subscription.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Exact {
+    pub(crate) channel: u32,
+    /// The place in the channel's audience.
+    pub(crate) listener: u32,
+}
+
+/// One pattern subscription.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PatternSubscription {
+    pub(crate) pattern: u32,
+    /// The place in the pattern's audience.
+    pub(crate) listener: u32,
+    pub(crate) options: Options,
+}
+
+/// The rest of a client.
+#[derive(Debug, Default)]
+pub(crate) struct Cold {
+    pub(crate) generation: u32,
+    pub(crate) open: bool,
+    pub(crate) user: Option<Arc<str>>,
+    pub(crate) exacts: Vec<Exact>,
+    /// Oldest first.
+    pub(crate) patterns: Vec<PatternSubscription>,
+    /// Served in turn from the front.
+    pub(crate) lags: VecDeque<Lag>,
+    /// The one page asked of another shard.
+    pub(crate) reading: Option<Reading>,
+    pub(crate) in_flight: u32,
+    /// Subscriptions asked of other shards, not yet attached.
+    pub(crate) pending_exacts: u32,
+    pub(crate) pending_patterns: u32,
+    /// How many items have left the outbox in all: numbers the items that wait.
+    pub(crate) popped: u64,
+    /// The number of the newest item that changed the subscriptions: what stands before it belongs to another story.
+    pub(crate) barrier: u64,
+    pub(crate) bye: Option<Bye>,
+}
+
+/// All clients of a shard, by index.
+#[derive(Debug, Default)]
+pub(crate) struct Clients {
+    pub(crate) hot: Vec<Hot>,
+    pub(crate) cold: Vec<Cold>,
+    free: Vec<u32>,
+    touched: VecDeque<u32>,
+    /// Sum of the message bytes of all outboxes.
+    pub(crate) outbox_bytes: usize,
+    /// Counts the movements of all queues.
+    pub(crate) movements: u64,
+    pub(crate) connected: usize,
+    pub(crate) subscriptions: usize,
+    pub(crate) patterns: usize,
+    pub(crate) lagging: usize,
+}
+
+impl Clients {
+    pub(crate) fn insert(&mut self, setup: ClientSetup, publisher: u64) -> ClientId {
+        let index = match self.free.pop() {
+            Some(index) => index,
+            None => {
+                let index = u32::try_from(self.hot.len()).expect("there are fewer connections than 2^32");
+                self.hot.push(Hot::default());
+                self.cold.push(Cold::default());
+                index
+            }
+        };
+        let hot = &mut self.hot[index as usize];
+        *hot = Hot { encoding: setup.encoding, publisher, ..Hot::default() };
+        let generation = self.cold[index as usize].generation;
+        self.cold[index as usize] = Cold {
+            generation,
+            open: true,
+            user: setup.user,
+            // Far from zero, since items that are put in front are numbered downwards.
+            popped: 1 << 32,
+            ..Cold::default()
+        };
+        self.connected += 1;
+        ClientId { index, generation }
+    }
+
+    /// Frees the place. Its subscriptions and lags are gone already.
+    pub(crate) fn remove(&mut self, id: ClientId) {
+        self.outbox_bytes -= self.hot[id.index()].outbox.message_bytes();
+        self.hot[id.index()] = Hot::default();
+        let generation = id.generation.wrapping_add(1);
+        self.cold[id.index()] = Cold { generation, ..Cold::default() };
+        self.free.push(id.index);
+        self.connected -= 1;
+    }
+
+    #[inline]
+    pub(crate) fn is_open(&self, id: ClientId) -> bool {
+        self.cold.get(id.index()).is_some_and(|cold| cold.open && cold.generation == id.generation)
+    }
+
+    pub(crate) fn id(&self, index: u32) -> ClientId {
+        ClientId { index, generation: self.cold[index as usize].generation }
+    }
+
+    /// Notes that a client has something to write.
+    #[inline]
+    pub(crate) fn touch(&mut self, index: u32) {
+        let hot = &mut self.hot[index as usize];
+        if !hot.touched {
+            hot.touched = true;
+            self.touched.push_back(index);
+        }
+    }
+
+    pub(crate) fn take_touched(&mut self) -> Option<ClientId> {
+        while let Some(index) = self.touched.pop_front() {
+            // A client that is gone left its entry behind, and its place untouched.
+            if std::mem::take(&mut self.hot[index as usize].touched) {
+                return Some(self.id(index));
+            }
+        }
+        None
+    }
+
+    /// Notes that the queue moved: that it got its first item, or lost one.
+    #[inline]
+    pub(crate) fn note_moved(&mut self, index: u32) {
+        self.movements += 1;
+        self.hot[index as usize].moved = self.movements;
+    }
+}

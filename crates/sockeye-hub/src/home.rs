@@ -1,0 +1,487 @@
+//! The home side of a channel: positions, history, keys, which shards are interested, and when it is forgotten.
+//!
+//! What a local client asks and what another shard asks come to the same functions here.
+
+use std::sync::Arc;
+
+use crate::{
+    channel::{Channel, Home, HomeShards, Side},
+    client::ClientId,
+    error::{Refusal, RefusalCode},
+    history::Mark,
+    hub::Hub,
+    key::KeyName,
+    limit::{CHANNEL_BYTES, RuleKind},
+    message::Message,
+    outbox::{GapReason, NotRecovered},
+    position::{Epoch, Position},
+    request::{Now, Past, Start},
+    shard::{Inner, PastFound, Publication, ShardLag, ShardSet, Started},
+};
+
+/// A message that has its position, or the position of the first one with its key.
+pub(crate) struct Placed {
+    pub(crate) channel: u32,
+    pub(crate) at: Position,
+    /// `None` if it was published before.
+    pub(crate) message: Option<Arc<Message>>,
+}
+
+impl Hub {
+    /// The channel of this name, which is created if it was not known.
+    ///
+    /// # Errors
+    ///
+    /// `too_many` if there are `channels_max`.
+    pub(crate) fn open_channel(&mut self, name: &str) -> Result<u32, Refusal> {
+        if let Some(index) = self.channels.find(name) {
+            return Ok(index);
+        }
+        if self.channels.len() >= self.limits.channels_max {
+            let why =
+                format!("there are {} channels, which is the most this server keeps", self.channels.len());
+            return Err(Refusal::passing(RefusalCode::TooMany, why));
+        }
+        let rule = self.rules.iter().position(|rule| rule.applies_to(name));
+        let home = Home {
+            rule: rule.expect("the last rule is for every name"),
+            history: Default::default(),
+            keys: None,
+            shards: None,
+            idle_since_ms: None,
+            idle_marked: false,
+            timer_ms: None,
+        };
+        let epoch = Epoch::from_random(self.random());
+        self.totals.bytes += name.len() + CHANNEL_BYTES;
+        Ok(self.channels.insert(name, epoch, Side::Home(home)))
+    }
+
+    /// Tells where a subscription begins. `shard` is the other shard that asks, which is interested from then on.
+    pub(crate) fn start(
+        &mut self,
+        name: &str,
+        start: Start,
+        shard: Option<u16>,
+        now: Now,
+    ) -> Result<(u32, Started), Refusal> {
+        let index = self.open_channel(name)?;
+        let channel = self.channels.get_mut(index);
+        let (epoch, head) = (channel.epoch, channel.head);
+        let home = channel.home_mut().expect("only a home tells where to start");
+        home.history.expire(now.ms, &self.rules[home.rule], &mut self.totals);
+        let first = home.history.first_sequence().unwrap_or(head + 1);
+
+        let mut live_next = head + 1;
+        if let Some(shard) = shard {
+            let shards = home.shards.get_or_insert_default();
+            shards.interested.insert(shard);
+            shards.told.insert(shard);
+            if let Some(lag) = shards.lags.iter().find(|lag| lag.shard == shard) {
+                live_next = lag.next;
+            }
+            home.idle_since_ms = None;
+        }
+        let (next, recovered) = match start {
+            Start::Live => (head + 1, None),
+            Start::Last(count) => (first.max((head + 1).saturating_sub(count)), None),
+            Start::Since(since) if since.epoch != epoch => (head + 1, Some(Err(NotRecovered::Epoch))),
+            Start::Since(since) if since.sequence > head => (head + 1, Some(Err(NotRecovered::Ahead))),
+            Start::Since(since) if since.sequence + 1 < first => (head + 1, Some(Err(NotRecovered::Evicted))),
+            Start::Since(since) => (since.sequence + 1, Some(Ok(()))),
+        };
+        Ok((index, Started { epoch, head, next, recovered, live_next }))
+    }
+
+    /// Gives a message its position and keeps it. The caller answers, and then lets it `spread`.
+    pub(crate) fn place(&mut self, publication: Publication, now: Now) -> Result<Placed, Refusal> {
+        let index = self.open_channel(&publication.channel)?;
+        let channel = self.channels.get_mut(index);
+        let key = publication.key.map(|key| KeyName {
+            channel: (index, channel.generation),
+            user: publication.user.as_deref().unwrap_or_default().into(),
+            key,
+        });
+        if let Some(name) = &key
+            && let Some(sequence) = self.keys.find(name, now.ms, self.limits.key_age_ms)
+        {
+            let at = Position { epoch: channel.epoch, sequence };
+            return Ok(Placed { channel: index, at, message: None });
+        }
+
+        channel.head += 1;
+        let at = channel.head_position();
+        let message = Arc::new(Message::new(
+            Arc::clone(&channel.name),
+            at,
+            now.unix_ms,
+            publication.user,
+            publication.kind,
+            publication.payload,
+            publication.publisher,
+        ));
+        let generation = channel.generation;
+        let home = channel.home_mut().expect("only a home gives positions");
+        if let Some(name) = key {
+            let of_channel = home.keys.get_or_insert_default();
+            self.keys.insert(name, at.sequence, now.ms, of_channel);
+            if of_channel.len() > self.limits.keys_max
+                && let Some(oldest) = of_channel.pop_front()
+            {
+                self.keys.remove(&oldest);
+            }
+        }
+        let rule = &self.rules[home.rule];
+        if rule.kind == RuleKind::Kept {
+            home.history.append(Arc::clone(&message), now.ms, rule, &mut self.totals);
+            self.totals.order.push_back(Mark { channel: index, generation, sequence: at.sequence });
+        }
+        home.idle_since_ms = None;
+        self.stats.published += 1;
+        self.forget_keys(now);
+        Ok(Placed { channel: index, at, message: Some(message) })
+    }
+
+    /// Gives a placed message to everybody who hears it, here and on other shards.
+    pub(crate) fn spread(&mut self, index: u32, message: &Arc<Message>, now: Now) {
+        self.fan_out(index, message);
+        if self.shard.count > 1 {
+            self.deliver_to_shards(index, message);
+        }
+        let channel = self.channels.get_mut(index);
+        let home = channel.home_mut().expect("a message spreads from its home");
+        home.history.recount(&self.rules[home.rule], &mut self.totals);
+        self.settle(index, now);
+        self.keep_totals(now);
+    }
+
+    /// Looks into history.
+    pub(crate) fn look_back(&mut self, name: &str, past: Past, now: Now) -> Result<PastFound, Refusal> {
+        let Some(index) = self.channels.find(name) else {
+            let why = format!("nobody has published to {name} or hears it");
+            return Err(Refusal::lasting(RefusalCode::NotFound, why));
+        };
+        let channel = self.channels.get_mut(index);
+        let at = channel.head_position();
+        let home = channel.home_mut().expect("only a home looks back");
+        home.history.expire(now.ms, &self.rules[home.rule], &mut self.totals);
+
+        let first = home.history.first_sequence().unwrap_or(at.sequence + 1);
+        let from = match past.since {
+            Some(since) if since.epoch == at.epoch => since.sequence.saturating_add(1).max(first),
+            _ => first,
+        };
+        let available = usize::try_from((at.sequence + 1).saturating_sub(from)).unwrap_or(usize::MAX);
+        let last = past.last.map_or(usize::MAX, |last| usize::try_from(last).unwrap_or(usize::MAX));
+        let wanted = available.min(last);
+        let count = wanted.min(self.limits.past_messages_max);
+        let bytes_max = self.limits.past_bytes_max;
+        let range = home.history.from(from);
+        let (messages, more) = if past.since.is_some() {
+            let messages: Vec<_> = within(range.take(count), bytes_max).collect();
+            let more = messages.len() < available;
+            (messages, more)
+        } else {
+            let mut messages: Vec<_> = within(range.rev().take(count), bytes_max).collect();
+            messages.reverse();
+            let more = messages.len() < wanted;
+            (messages, more)
+        };
+        Ok(PastFound { at, messages, more })
+    }
+
+    /// Notes what has become of a channel: whether it is idle, and when to look at it again.
+    pub(crate) fn settle(&mut self, index: u32, now: Now) {
+        let channel = self.channels.get_mut(index);
+        let has_exact_subscriber = channel.has_exact_subscriber();
+        let generation = channel.generation;
+        let Side::Home(home) = &mut channel.side else { return };
+        let is_idle = !has_exact_subscriber && home.history.is_empty();
+        let deadline = if is_idle {
+            let since = *home.idle_since_ms.get_or_insert(now.ms);
+            if !home.idle_marked {
+                home.idle_marked = true;
+                self.totals.order.push_back(Mark { channel: index, generation, sequence: 0 });
+            }
+            // A key is remembered as long as promised, even where nothing else is.
+            let has_keys = home.keys.as_ref().is_some_and(|keys| !keys.is_empty());
+            let grace_ms =
+                self.limits.channel_grace_ms.max(if has_keys { self.limits.key_age_ms } else { 0 });
+            since.saturating_add(grace_ms)
+        } else {
+            home.idle_since_ms = None;
+            if home.history.len() < 2 {
+                return;
+            }
+            let first_ms = home.history.first_ms().expect("there are at least two");
+            first_ms.saturating_add(self.rules[home.rule].age_ms)
+        };
+        match home.timer_ms {
+            Some(timer_ms) if timer_ms <= deadline => {}
+            previous => {
+                if let Some(timer_ms) = previous {
+                    self.timers.remove(&(timer_ms, index));
+                }
+                home.timer_ms = Some(deadline);
+                self.timers.insert((deadline, index));
+            }
+        }
+    }
+
+    /// A channel's time has come: old messages go, and so does a channel that has been idle for its grace.
+    pub(crate) fn handle_channel_timeout(&mut self, index: u32, now: Now) {
+        let channel = self.channels.get_mut(index);
+        let home = channel.home_mut().expect("only a home has a timer");
+        home.timer_ms = None;
+        home.history.expire(now.ms, &self.rules[home.rule], &mut self.totals);
+        let has_keys = home.keys.as_ref().is_some_and(|keys| !keys.is_empty());
+        let is_over = home
+            .idle_since_ms
+            .is_some_and(|since| now.ms >= since.saturating_add(self.limits.channel_grace_ms));
+        if is_over && !has_keys {
+            self.forget(index);
+        } else {
+            self.settle(index, now);
+        }
+    }
+
+    /// Lets go of the oldest messages while all history together is over its bound.
+    pub(crate) fn keep_totals(&mut self, now: Now) {
+        while self.totals.bytes > self.limits.history_total_bytes_max {
+            let Some(mark) = self.totals.order.pop_front() else { break };
+            if self.channels.get_if_same(mark.channel, mark.generation).is_none() {
+                continue;
+            }
+            let channel = self.channels.get_mut(mark.channel);
+            let has_exact_subscriber = channel.has_exact_subscriber();
+            let home = channel.home_mut().expect("only a home is marked");
+            if mark.sequence == 0 {
+                home.idle_marked = false;
+            } else if home.history.first_sequence() == Some(mark.sequence) {
+                home.history.evict(&mut self.totals);
+            } else {
+                continue;
+            }
+            if home.history.is_empty() {
+                if has_exact_subscriber {
+                    self.settle(mark.channel, now);
+                } else {
+                    self.forget(mark.channel);
+                }
+            }
+        }
+        // Marks of messages that are gone are dropped before they are more than those that stand for something.
+        if self.totals.order.len() > 2 * (self.totals.messages + self.channels.len()) + 1024 {
+            let Self { channels, totals, .. } = self;
+            totals.order.retain(|mark| {
+                let channel = channels.get_if_same(mark.channel, mark.generation);
+                match channel.map(|channel| &channel.side) {
+                    Some(Side::Home(home)) => {
+                        mark.sequence == 0
+                            || home.history.first_sequence().is_some_and(|first| first <= mark.sequence)
+                    }
+                    _ => false,
+                }
+            });
+        }
+    }
+
+    /// Forgets keys that are too old or too many.
+    pub(crate) fn forget_keys(&mut self, now: Now) {
+        let Self { keys, channels, limits, .. } = self;
+        while let Some(name) = keys.pop_oldest(now.ms, limits.key_age_ms, limits.keys_total_max) {
+            let (index, generation) = name.channel;
+            if channels.get_if_same(index, generation).is_none() {
+                continue;
+            }
+            let home = channels.get_mut(index).home_mut().expect("only a home has keys");
+            if let Some(of_channel) = &mut home.keys {
+                of_channel.pop_front();
+                if of_channel.is_empty() {
+                    home.keys = None;
+                }
+            }
+        }
+    }
+
+    /// Ends an incarnation. Whoever had not read to its end is told what is missing.
+    pub(crate) fn forget(&mut self, index: u32) {
+        let channel = self.channels.get_mut(index);
+        let (name, epoch, head) = (Arc::clone(&channel.name), channel.epoch, channel.head);
+        if let Side::Home(home) = &channel.side
+            && let Some(shards) = &home.shards
+        {
+            let told: Vec<(u16, u64)> = shards
+                .told
+                .iter()
+                .map(|shard| {
+                    let lag = shards.lags.iter().find(|lag| lag.shard == shard);
+                    (shard, lag.map_or(head + 1, |lag| lag.next))
+                })
+                .collect();
+            for (shard, live_next) in told {
+                self.send(shard, Inner::Forgotten { channel: Arc::clone(&name), epoch, live_next, head });
+            }
+        }
+        self.end_lags(index, head);
+        let Some(channel) = self.channels.remove(index) else { return };
+        self.totals.bytes -= name.len() + CHANNEL_BYTES;
+        self.stats.forgotten += 1;
+        if let Side::Home(mut home) = channel.side {
+            while !home.history.is_empty() {
+                home.history.evict(&mut self.totals);
+            }
+            for key in home.keys.iter().flat_map(|keys| keys.iter()) {
+                self.keys.remove(key);
+            }
+            if let Some(timer_ms) = home.timer_ms {
+                self.timers.remove(&(timer_ms, index));
+            }
+        }
+    }
+
+    /// The incarnation has ended at `head`: every client that lags is told what it does not get.
+    pub(crate) fn end_lags(&mut self, index: u32, head: u64) {
+        while let Some(client) = self.channels.get(index).laggards.last().copied() {
+            let Some(lag) = self.end_lag(client, index) else { break };
+            if lag.next <= head {
+                self.announce_end(client, index, (lag.next, head));
+            }
+        }
+    }
+
+    /// Announces the rest of an ended incarnation. It cannot wait for room, so a client that lets too many of these
+    /// pile up is closed.
+    pub(crate) fn announce_end(&mut self, client: u32, index: u32, missing: (u64, u64)) {
+        if self.clients.hot[client as usize].outbox.gaps() >= self.limits.lagging_channels_max {
+            self.close_slow(client);
+        } else {
+            self.announce(client, index, missing, GapReason::Evicted);
+        }
+    }
+
+    /// Sends a message to the other shards that hear its channel, as far as their windows reach.
+    fn deliver_to_shards(&mut self, index: u32, message: &Arc<Message>) {
+        // Fan-out may have closed a client, and its patterns with it.
+        self.refresh_matched(index);
+        let channel = self.channels.get_mut(index);
+        let generation = channel.generation;
+        let mut targets = ShardSet::default();
+        for number in &channel.matched {
+            targets.union(&self.patterns.get(*number).shards);
+        }
+        let home = channel.home_mut().expect("only a home delivers");
+        if let Some(shards) = &home.shards {
+            targets.union(&shards.interested);
+        }
+        if targets.is_empty() {
+            return;
+        }
+        let shards: &mut HomeShards = home.shards.get_or_insert_default();
+        shards.told.union(&targets);
+        for shard in targets.iter() {
+            if shards.lags.iter().any(|lag| lag.shard == shard) {
+                continue;
+            }
+            let link = &mut self.links[usize::from(shard)];
+            if link.has_room(&self.limits) {
+                link.note_sent(message);
+                let deliver = Inner::Deliver { message: Arc::clone(message) };
+                self.outgoing.push_back((shard, crate::ShardMessage(deliver)));
+            } else {
+                shards.lags.push(ShardLag { shard, next: message.sequence });
+                link.lagging.push_back((index, generation));
+            }
+        }
+    }
+
+    /// There is credit: the channels that lag for this shard are read on, in turn.
+    pub(crate) fn read_on_for_shard(&mut self, shard: u16, now: Now) {
+        while self.links[usize::from(shard)].has_room(&self.limits) {
+            let Some((index, generation)) = self.links[usize::from(shard)].lagging.pop_front() else { break };
+            if self.channels.get_if_same(index, generation).is_none() {
+                continue;
+            }
+            let channel = self.channels.get_mut(index);
+            let (name, epoch, head) = (Arc::clone(&channel.name), channel.epoch, channel.head);
+            let Some(mut next) = shard_lag(channel, shard).map(|lag| lag.next) else { continue };
+            let page_bytes = self.limits.page_bytes;
+            let page = channel.page(next, false, page_bytes, &self.rules, now.ms, &mut self.totals);
+
+            if let Some((from, to)) = page.gap {
+                self.send(shard, Inner::Skipped { channel: name, epoch, from, to });
+                next = to + 1;
+            }
+            for message in page.messages {
+                let link = &mut self.links[usize::from(shard)];
+                if !link.has_room(&self.limits) {
+                    break;
+                }
+                link.note_sent(&message);
+                next = message.sequence + 1;
+                self.send(shard, Inner::Deliver { message });
+            }
+            let channel = self.channels.get_mut(index);
+            if next > head {
+                let shards = channel.home_mut().and_then(|home| home.shards.as_mut());
+                shards.expect("a lag was just found").lags.retain(|lag| lag.shard != shard);
+            } else {
+                shard_lag(channel, shard).expect("a lag was just found").next = next;
+                self.links[usize::from(shard)].lagging.push_back((index, generation));
+            }
+        }
+    }
+
+    /// A client on another shard reads on. It is always answered, if only with an empty page.
+    pub(crate) fn answer_read(
+        &mut self,
+        shard: u16,
+        (number, client): (u64, ClientId),
+        (name, epoch): (&str, Epoch),
+        (next, newest_only): (u64, bool),
+        now: Now,
+    ) {
+        let found = self.channels.find(name).filter(|index| self.channels.get(*index).epoch == epoch);
+        let (page, live_next) = match found {
+            Some(index) => {
+                let page_bytes = self.limits.page_bytes;
+                let channel = self.channels.get_mut(index);
+                let head = channel.head;
+                let page = channel.page(next, newest_only, page_bytes, &self.rules, now.ms, &mut self.totals);
+                let live_next = shard_lag(channel, shard).map_or(head + 1, |lag| lag.next);
+                (page, live_next)
+            }
+            // The shard was told that this incarnation ended, before this answer reaches it.
+            None => (crate::channel::Page { gap: None, messages: Vec::new(), next }, next),
+        };
+        self.send(shard, Inner::Page { number, client, page, live_next });
+    }
+
+    /// A shard has no exact subscriber any more.
+    pub(crate) fn forget_interest(&mut self, shard: u16, name: &str, now: Now) {
+        let Some(index) = self.channels.find(name) else { return };
+        if let Some(shards) = self.channels.get_mut(index).home_mut().and_then(|home| home.shards.as_mut()) {
+            shards.interested.remove(shard);
+            self.settle(index, now);
+            self.keep_totals(now);
+        }
+    }
+}
+
+/// How this shard lags on this channel, if it does.
+fn shard_lag(channel: &mut Channel, shard: u16) -> Option<&mut ShardLag> {
+    let shards = channel.home_mut()?.shards.as_mut()?;
+    shards.lags.iter_mut().find(|lag| lag.shard == shard)
+}
+
+/// The messages up to this many bytes, though always one.
+fn within<'a>(
+    messages: impl Iterator<Item = &'a Arc<Message>>,
+    bytes_max: usize,
+) -> impl Iterator<Item = Arc<Message>> {
+    let mut bytes = 0;
+    messages.enumerate().map_while(move |(index, message)| {
+        bytes += message.payload.len();
+        (index == 0 || bytes <= bytes_max).then(|| Arc::clone(message))
+    })
+}

@@ -1,0 +1,488 @@
+//! The public door: clients come and go, ask, and are written to.
+//!
+//! What happens behind it is in `subscription` (attaching and letting go), `deliver` (fan-out), `lag` (reading on),
+//! `home` and `away` (the two sides of a channel).
+
+use std::{
+    collections::{BTreeSet, HashMap, VecDeque},
+    hash::BuildHasher,
+};
+
+use foldhash::{fast, quality};
+
+use crate::{
+    away::{Asked, Pending},
+    channel::Channels,
+    client::{ClientId, ClientSetup, Clients},
+    error::{Refusal, RefusalCode},
+    history::Totals,
+    home::Placed,
+    key::Keys,
+    limit::{Limits, Rule},
+    message::{Encoder, Encoding, Kind},
+    name,
+    outbox::{Answer, Bye, Done, Item, Outbox},
+    pattern::Patterns,
+    request::{Now, Past, Publish, Tag},
+    shard::{Inner, Link, PastFound, Publication, SHARDS_MAX, ShardInfo, ShardMessage},
+    stats::Stats,
+};
+
+/// How many channels are looked at in one call of [`Hub::handle_timeout`].
+const TIMEOUTS_PER_CALL_MAX: usize = 1024;
+
+/// Who hears what on one shard.
+///
+/// Requests have their outcome in the client's [`Outbox`]: at once where this shard is the channel's home, otherwise
+/// when the home has answered. What is asked of a client that is gone, or is being closed, is ignored.
+#[derive(Debug)]
+pub struct Hub {
+    pub(crate) limits: Limits,
+    pub(crate) rules: Vec<Rule>,
+    pub(crate) shard: ShardInfo,
+    pub(crate) encoder: Encoder,
+    home_hasher: quality::FixedState,
+    pub(crate) clients: Clients,
+    pub(crate) channels: Channels,
+    pub(crate) patterns: Patterns,
+    pub(crate) totals: Totals,
+    pub(crate) keys: Keys,
+    /// When to look at a channel again.
+    pub(crate) timers: BTreeSet<(u64, u32)>,
+    /// By shard; the one to itself is never used.
+    pub(crate) links: Vec<Link>,
+    pub(crate) outgoing: VecDeque<(u16, ShardMessage)>,
+    /// What other shards have not answered, by number. It is never iterated.
+    pub(crate) requests: HashMap<u64, Pending, fast::FixedState>,
+    /// The newest number of a request or page.
+    pub(crate) number: u64,
+    /// The newest mark of a delivery.
+    pub(crate) delivery: u32,
+    /// How many connections there have been.
+    connections: u64,
+    random: u64,
+    /// The newest time that was told.
+    pub(crate) latest: Now,
+    pub(crate) stats: Stats,
+}
+
+impl Hub {
+    /// Makes the hub of one shard.
+    ///
+    /// The first of `rules` that matches a name decides what its channel keeps; [`Rule::kept`] for every name is
+    /// added as the last. `seed` must differ between shards and runs, and makes the epochs. `hash_key` must be secret,
+    /// and the same on all shards of a run: it decides which shard is a channel's home.
+    ///
+    /// # Panics
+    ///
+    /// If `shard` is not one of its count, or the count is above 256.
+    pub fn new(
+        limits: Limits,
+        mut rules: Vec<Rule>,
+        shard: ShardInfo,
+        seed: u64,
+        hash_key: u64,
+        encoder: Encoder,
+    ) -> Self {
+        assert!(shard.index < shard.count && usize::from(shard.count) <= SHARDS_MAX, "there is no {shard:?}");
+        rules.push(Rule::kept("#"));
+        let hasher = || fast::FixedState::with_seed(hash_key);
+        Self {
+            limits,
+            rules,
+            shard,
+            encoder,
+            home_hasher: quality::FixedState::with_seed(hash_key),
+            clients: Clients::default(),
+            channels: Channels::new(hasher()),
+            patterns: Patterns::new(hasher()),
+            totals: Totals::default(),
+            keys: Keys::new(hasher()),
+            timers: BTreeSet::new(),
+            links: (0..shard.count).map(|_| Link::default()).collect(),
+            outgoing: VecDeque::new(),
+            requests: HashMap::with_hasher(hasher()),
+            number: 0,
+            delivery: 0,
+            connections: 0,
+            random: seed,
+            latest: Now::default(),
+            stats: Stats::default(),
+        }
+    }
+
+    /// Takes in a new connection.
+    pub fn connect(&mut self, setup: ClientSetup) -> ClientId {
+        self.connections += 1;
+        // Unique over all shards, and never 0: that is the server itself.
+        let publisher = self.connections * u64::from(self.shard.count) + u64::from(self.shard.index);
+        self.clients.insert(setup, publisher)
+    }
+
+    /// Lets a client go, and with it everything it heard or still asked for.
+    pub fn disconnect(&mut self, client: ClientId) {
+        if !self.clients.is_open(client) {
+            return;
+        }
+        self.detach_all(client);
+        self.clients.remove(client);
+    }
+
+    /// Changes which encoded form a client takes.
+    pub fn set_encoding(&mut self, client: ClientId, encoding: Encoding) {
+        if !self.clients.is_open(client) {
+            return;
+        }
+        let hot = &mut self.clients.hot[client.index()];
+        self.clients.outbox_bytes -= hot.outbox.message_bytes();
+        hot.encoding = encoding;
+        let encoder = self.encoder;
+        hot.outbox.measure_again(|message| message.encoded(encoding, encoder).len());
+        self.clients.outbox_bytes += hot.outbox.message_bytes();
+    }
+
+    /// The unique number of a connection, which its messages carry as [`crate::Message::publisher`]. 0 once it is gone.
+    pub fn publisher_number(&self, client: ClientId) -> u64 {
+        if self.clients.is_open(client) { self.clients.hot[client.index()].publisher } else { 0 }
+    }
+
+    /// Publishes a message. A client may not publish to `$sys/`.
+    pub fn publish(&mut self, client: ClientId, tag: Tag, publish: Publish<'_>, now: Now) {
+        self.latest = now;
+        if !self.is_serving(client) {
+            return;
+        }
+        if let Err(refusal) = self.check_publish(&publish) {
+            return self.answer(client, tag, Err(refusal));
+        }
+        let home = self.home_of(publish.channel);
+        let publication = Publication {
+            channel: publish.channel.into(),
+            kind: publish.kind,
+            payload: publish.payload.into_owned().into_boxed_slice(),
+            key: publish.key.map(Into::into),
+            user: self.clients.cold[client.index()].user.clone(),
+            publisher: self.clients.hot[client.index()].publisher,
+        };
+        if home == self.shard.index {
+            match self.place(publication, now) {
+                Ok(placed) => {
+                    // The answer goes first: a client hears of its own message after its answer.
+                    let done = Done::Published { at: placed.at, again: placed.message.is_none() };
+                    self.answer(client, tag, Ok(done));
+                    self.spread_placed(&placed, now);
+                }
+                Err(refusal) => self.answer(client, tag, Err(refusal)),
+            }
+        } else if self.may_ask(client, &tag) {
+            let request = self.ask(client, tag, Asked::Publish);
+            self.send(home, Inner::Publish { request, publish: Box::new(publication) });
+        }
+    }
+
+    /// Publishes a message of the server's own, such as `$sys/stats`. One that cannot be placed is dropped.
+    pub fn publish_system(&mut self, channel: &str, kind: Kind, payload: Box<[u8]>, now: Now) {
+        self.latest = now;
+        if name::check_name(channel).is_err() {
+            return;
+        }
+        let publication =
+            Publication { channel: channel.into(), kind, payload, key: None, user: None, publisher: 0 };
+        let home = self.home_of(channel);
+        if home != self.shard.index {
+            return self.send(home, Inner::Publish { request: 0, publish: Box::new(publication) });
+        }
+        if let Ok(placed) = self.place(publication, now) {
+            self.spread_placed(&placed, now);
+        }
+    }
+
+    /// Looks into a channel's history. A channel that is not known is not created by it.
+    pub fn past(&mut self, client: ClientId, tag: Tag, channel: &str, past: Past, now: Now) {
+        self.latest = now;
+        if !self.is_serving(client) {
+            return;
+        }
+        if let Err(error) = name::check_name(channel) {
+            return self.answer(client, tag, Err(error.into()));
+        }
+        let home = self.home_of(channel);
+        if home == self.shard.index {
+            let found = self.look_back(channel, past, now);
+            let done = found.map(|PastFound { at, messages, more }| Done::Past { at, messages, more });
+            self.answer(client, tag, done);
+        } else if self.may_ask(client, &tag) {
+            let request = self.ask(client, tag, Asked::Past);
+            self.send(home, Inner::Past { request, channel: channel.into(), past });
+        }
+    }
+
+    /// Whether somebody on this shard hears a channel, so that what nobody hears need not be made.
+    pub fn has_audience(&self, channel: &str) -> bool {
+        let is_heard_exactly =
+            self.channels.find(channel).is_some_and(|index| self.channels.get(index).has_exact_subscriber());
+        is_heard_exactly || (!self.patterns.is_empty() && !self.patterns.matching(channel).is_empty())
+    }
+
+    /// How many subscriptions a client has, patterns included.
+    pub fn subscriptions(&self, client: ClientId) -> usize {
+        if !self.clients.is_open(client) {
+            return 0;
+        }
+        let cold = &self.clients.cold[client.index()];
+        cold.exacts.len() + cold.patterns.len()
+    }
+
+    /// How many requests of a client other shards have not answered. At [`Limits::requests_in_flight_max`] the
+    /// gateway stops reading from it.
+    pub fn requests_in_flight(&self, client: ClientId) -> usize {
+        if self.clients.is_open(client) { self.clients.cold[client.index()].in_flight as usize } else { 0 }
+    }
+
+    /// The bounds this hub was given.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Takes the next message for another shard. The caller brings it there, in this order.
+    pub fn poll_shard_output(&mut self) -> Option<(u16, ShardMessage)> {
+        self.outgoing.pop_front()
+    }
+
+    /// Lets go of what is too old. What is left for later is told by [`Hub::poll_timeout`].
+    pub fn handle_timeout(&mut self, now: Now) {
+        self.latest = now;
+        self.forget_keys(now);
+        for _ in 0..TIMEOUTS_PER_CALL_MAX {
+            let Some((ms, channel)) = self.timers.first().copied() else { break };
+            if ms > now.ms {
+                break;
+            }
+            self.timers.pop_first();
+            self.handle_channel_timeout(channel, now);
+        }
+        self.keep_totals(now);
+    }
+
+    /// When [`Hub::handle_timeout`] is due, in monotonic milliseconds.
+    pub fn poll_timeout(&self) -> Option<u64> {
+        let channel = self.timers.first().map(|(ms, _)| *ms);
+        let key = self.keys.next_timeout(self.limits.key_age_ms);
+        channel.into_iter().chain(key).min()
+    }
+
+    /// Takes the next client that has got something to write, or is to be closed, since it was last taken.
+    pub fn take_touched(&mut self) -> Option<ClientId> {
+        self.clients.take_touched()
+    }
+
+    /// What waits to be written to a client.
+    ///
+    /// # Panics
+    ///
+    /// If the client has been disconnected.
+    #[inline]
+    pub fn outbox(&self, client: ClientId) -> &Outbox {
+        assert!(self.clients.is_open(client), "the client is gone");
+        &self.clients.hot[client.index()].outbox
+    }
+
+    /// Appends bytes of the gateway's own.
+    pub fn queue_bytes(&mut self, client: ClientId, bytes: Box<[u8]>) {
+        if self.clients.is_open(client) {
+            self.push_other(client.index() as u32, Item::Bytes(bytes));
+        }
+    }
+
+    /// Puts bytes before everything that waits, such as the unwritten rest of something.
+    ///
+    /// # Panics
+    ///
+    /// If a part of the front item is written already.
+    pub fn queue_bytes_front(&mut self, client: ClientId, bytes: Box<[u8]>) {
+        if !self.clients.is_open(client) {
+            return;
+        }
+        let index = client.index() as u32;
+        let hot = &mut self.clients.hot[client.index()];
+        if hot.outbox.is_empty() {
+            self.clients.note_moved(index);
+        }
+        self.clients.hot[client.index()].outbox.push_front_bytes(bytes);
+        // Items are numbered as they leave, so one more in front has the number before.
+        self.clients.cold[client.index()].popped -= 1;
+        self.clients.touch(index);
+    }
+
+    /// Replaces an answer, a gap or a bye by its encoded bytes.
+    ///
+    /// # Panics
+    ///
+    /// If the item is a message: these are encoded by the encoder.
+    pub fn replace_front_item(&mut self, client: ClientId, index: usize, bytes: Box<[u8]>) {
+        if self.clients.is_open(client) {
+            self.clients.hot[client.index()].outbox.replace(index, bytes);
+        }
+    }
+
+    /// Removes the front item, which is wholly written.
+    #[inline]
+    pub fn pop_front(&mut self, client: ClientId) -> Option<Item> {
+        if !self.clients.is_open(client) {
+            return None;
+        }
+        self.clients.movements += 1;
+        let hot = &mut self.clients.hot[client.index()];
+        let (encoding, encoder) = (hot.encoding, self.encoder);
+        let mut popped_bytes = 0;
+        let item = hot.outbox.pop_front(|message| {
+            popped_bytes = message.encoded(encoding, encoder).len();
+            popped_bytes
+        });
+        hot.moved = self.clients.movements;
+        self.clients.outbox_bytes -= popped_bytes;
+        self.clients.cold[client.index()].popped += u64::from(item.is_some());
+        item
+    }
+
+    /// Notes how many bytes of the front item are written.
+    #[inline]
+    pub fn set_front_offset(&mut self, client: ClientId, offset: usize) {
+        if self.clients.is_open(client) {
+            self.clients.movements += 1;
+            let hot = &mut self.clients.hot[client.index()];
+            hot.outbox.set_front_offset(offset);
+            hot.moved = self.clients.movements;
+        }
+    }
+
+    /// Ends a client's connection: queued messages and gaps are dropped, answers kept, and the bye is the last item.
+    pub fn close(&mut self, client: ClientId, bye: Bye) {
+        if !self.clients.is_open(client) || self.clients.cold[client.index()].bye.is_some() {
+            return;
+        }
+        let index = client.index() as u32;
+        self.clients.hot[client.index()].closing = true;
+        self.clients.cold[client.index()].bye = Some(bye);
+        self.detach_all(client);
+        let hot = &mut self.clients.hot[client.index()];
+        self.clients.outbox_bytes -= hot.outbox.message_bytes();
+        let (encoding, encoder) = (hot.encoding, self.encoder);
+        hot.outbox.drop_pushes(|message| message.encoded(encoding, encoder).len());
+        self.clients.outbox_bytes += hot.outbox.message_bytes();
+        self.push_other(index, Item::Bye(Box::new(bye)));
+    }
+
+    /// Why a client is being closed, if it is.
+    pub fn closing(&self, client: ClientId) -> Option<Bye> {
+        if self.clients.is_open(client) { self.clients.cold[client.index()].bye } else { None }
+    }
+
+    /// What this hub can tell about itself.
+    pub fn stats(&self) -> Stats {
+        Stats {
+            clients: self.clients.connected as u64,
+            channels: self.channels.len() as u64,
+            subscriptions: self.clients.subscriptions as u64,
+            patterns: self.clients.patterns as u64,
+            lagging: self.clients.lagging as u64,
+            outbox_bytes: self.clients.outbox_bytes as u64,
+            history_bytes: self.totals.bytes as u64,
+            history_messages: self.totals.messages as u64,
+            keys: self.keys.len() as u64,
+            evicted: self.totals.evicted,
+            expired: self.totals.expired,
+            ..self.stats
+        }
+    }
+
+    /// Which shard is the home of a channel.
+    pub fn home_of(&self, channel: &str) -> u16 {
+        if self.shard.count == 1 {
+            return 0;
+        }
+        (self.home_hasher.hash_one(channel) % u64::from(self.shard.count)) as u16
+    }
+
+    /// Whether requests of this client are carried out.
+    pub(crate) fn is_serving(&self, client: ClientId) -> bool {
+        self.clients.is_open(client) && !self.clients.hot[client.index()].closing
+    }
+
+    /// Whether a client may ask another shard; if not, it is told.
+    pub(crate) fn may_ask(&mut self, client: ClientId, tag: &Tag) -> bool {
+        let may = self.requests_in_flight(client) < self.limits.requests_in_flight_max;
+        if !may {
+            let why = format!("{} requests are under way", self.limits.requests_in_flight_max);
+            self.answer(client, tag.clone(), Err(Refusal::passing(RefusalCode::Busy, why)));
+        }
+        may
+    }
+
+    fn check_publish(&self, publish: &Publish<'_>) -> Result<(), Refusal> {
+        name::check_name(publish.channel)?;
+        if name::is_system(publish.channel) {
+            let why =
+                format!("{} is the server's own: names under $sys/ are not published to", publish.channel);
+            return Err(Refusal::lasting(RefusalCode::Denied, why));
+        }
+        let length = publish.payload.len();
+        if length > self.limits.message_bytes_max {
+            let why = format!(
+                "a message has at most {} bytes, this one has {length}",
+                self.limits.message_bytes_max
+            );
+            return Err(Refusal::lasting(RefusalCode::TooLarge, why));
+        }
+        let key_length = publish.key.map_or(0, str::len);
+        if key_length > self.limits.key_bytes_max {
+            let why =
+                format!("a key has at most {} bytes, this one has {key_length}", self.limits.key_bytes_max);
+            return Err(Refusal::lasting(RefusalCode::TooLarge, why));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn spread_placed(&mut self, placed: &Placed, now: Now) {
+        if let Some(message) = &placed.message {
+            self.spread(placed.channel, message, now);
+        }
+    }
+
+    /// Queues the outcome of a request.
+    pub(crate) fn answer(&mut self, client: ClientId, tag: Tag, result: Result<Done, Refusal>) {
+        self.stats.refused += u64::from(result.is_err());
+        if tag == Tag::Silent && result.is_ok() {
+            return;
+        }
+        self.push_other(client.index() as u32, Item::Answer(Box::new(Answer { tag, result })));
+    }
+
+    /// Queues anything but a message.
+    pub(crate) fn push_other(&mut self, client: u32, item: Item) {
+        if self.clients.hot[client as usize].outbox.is_empty() {
+            self.clients.note_moved(client);
+        }
+        self.clients.hot[client as usize].outbox.push_other(item);
+        self.clients.touch(client);
+    }
+
+    pub(crate) fn close_slow(&mut self, client: u32) {
+        let client = self.clients.id(client);
+        self.stats.closed_slow += u64::from(self.closing(client).is_none());
+        self.close(client, Bye { reason: "slow", reconnect: None });
+    }
+
+    pub(crate) fn send(&mut self, shard: u16, message: Inner) {
+        self.outgoing.push_back((shard, ShardMessage(message)));
+    }
+
+    /// The next of a sequence of numbers that the seed decides (SplitMix64).
+    pub(crate) fn random(&mut self) -> u64 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.random;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+}

@@ -1,0 +1,48 @@
+//! What a hub can tell about itself.
+
+/// Gauges and counters of one hub. Counters only grow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Clients connected.
+    pub clients: u64,
+    /// Channels known, those of other shards that are heard here included.
+    pub channels: u64,
+    /// Subscriptions to one channel.
+    pub subscriptions: u64,
+    /// Subscriptions to a pattern.
+    pub patterns: u64,
+    /// (Client, channel) pairs that read on from history.
+    pub lagging: u64,
+    /// Full encoded length of all messages in outboxes.
+    pub outbox_bytes: u64,
+    /// What history costs: names, entries, payloads and encoded forms.
+    pub history_bytes: u64,
+    /// Messages in history.
+    pub history_messages: u64,
+    /// Idempotency keys remembered.
+    pub keys: u64,
+    /// Counter: messages given a position here.
+    pub published: u64,
+    /// Counter: messages put into outboxes.
+    pub delivered: u64,
+    /// Counter: times a (client, channel) began to lag because its outbox was full.
+    pub lagged: u64,
+    /// Counter: gaps announced.
+    pub gaps: u64,
+    /// Counter: positions announced as missing because the reader was slow.
+    pub missed_slow: u64,
+    /// Counter: positions announced as missing because the channel was forgotten.
+    pub missed_evicted: u64,
+    /// Counter: queued messages taken back because all outboxes together were over their bound.
+    pub reclaimed: u64,
+    /// Counter: messages that left history because of a bound.
+    pub evicted: u64,
+    /// Counter: messages that left history because of their age.
+    pub expired: u64,
+    /// Counter: channels forgotten.
+    pub forgotten: u64,
+    /// Counter: clients closed for being slow.
+    pub closed_slow: u64,
+    /// Counter: requests refused.
+    pub refused: u64,
+}
