@@ -216,7 +216,7 @@ fn writes(process: &Process) -> anyhow::Result<Option<u64>> {
     let metrics = crate::generator::http::fetch(process.address, "/metrics")?;
     let own = metrics
         .lines()
-        .filter(|line| line.starts_with("sockeye_socket_writes_total"))
+        .filter(|line| line.starts_with("sockeye_writes_total"))
         .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
         .sum::<f64>() as u64;
     if own > 0 {
