@@ -7,12 +7,18 @@
 //! Deliberately absent: structured inputs. The bytes of a corpus file are what a socket delivers, behind two bytes that
 //! say how the stream is cut, so that a file can be written and read by hand.
 
+mod events;
+mod http;
 mod json;
 mod lines;
+mod names;
 mod websocket;
 
+pub use self::events::event_stream;
+pub use self::http::{http_body, http_head};
 pub use self::json::json_request;
 pub use self::lines::line;
+pub use self::names::name_pattern;
 pub use self::websocket::{websocket_client, websocket_server};
 
 /// A stream and the pieces in which a socket might deliver it.
@@ -37,7 +43,8 @@ impl<'a> Stream<'a> {
         let longest = if self.seed.is_multiple_of(2) { 8 } else { 200 };
         let mut state = u32::from(self.seed);
         let mut rest = self.bytes;
-        let mut pieces = Vec::new();
+        // What an empty stream says is said to an empty piece.
+        let mut pieces = vec![&rest[..0]];
         while !rest.is_empty() {
             // Numerical Recipes' generator; its upper bits are the better ones.
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);

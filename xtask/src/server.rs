@@ -6,7 +6,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -32,8 +32,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts `binary serve` on a free TCP port and a Unix socket of its own. Its log goes to a file beside the socket,
-    /// which is shown when the start does not succeed.
+    /// Starts `binary serve` on a free TCP port and a Unix socket of its own. Its log goes to a file beside the socket.
     pub(crate) fn start(binary: &Path, flags: &[&str]) -> Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         // The temporary folder and not the output folder: the path of a Unix socket has at most 107 bytes.
@@ -62,8 +61,11 @@ impl Server {
                 let _ = sender.send(line);
             }
         });
-        let line =
-            first.recv_timeout(Duration::from_secs(20)).context("the server logged nothing in 20 s")?;
+        let line = match first.recv_timeout(Duration::from_secs(20)) {
+            Ok(line) => line,
+            Err(RecvTimeoutError::Timeout) => bail!("the server logged nothing in 20 s"),
+            Err(RecvTimeoutError::Disconnected) => bail!("the server ended without a word"),
+        };
         let listen = listening(&line).with_context(|| format!("the first line of the log is: {line}"))?;
         match listen.iter().find_map(|address| address.strip_prefix("tcp:")) {
             Some(address) => server.tcp = address.to_owned(),

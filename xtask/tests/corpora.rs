@@ -16,8 +16,12 @@ type Body = fn(&[u8]);
 
 /// Each target by its name.
 const TARGETS: &[(&str, Body)] = &[
+    ("event_stream", bodies::event_stream),
+    ("http_body", bodies::http_body),
+    ("http_head", bodies::http_head),
     ("json_request", bodies::json_request),
     ("line", bodies::line),
+    ("name_pattern", bodies::name_pattern),
     ("websocket_client", bodies::websocket_client),
     ("websocket_server", bodies::websocket_server),
 ];
@@ -52,13 +56,13 @@ fn every_target_is_replayed() {
 }
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("fuzz")
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask has a parent folder").join("fuzz")
 }
 
 fn files(folder: &Path) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = fs::read_dir(folder)
         .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
-        .map(|entry| entry.unwrap().path())
+        .map(|entry| entry.expect("the folder can be read").path())
         .collect();
     files.sort();
     files

@@ -22,8 +22,9 @@ use crate::workspace::Workspace;
 pub(crate) fn steps(workspace: &Workspace, binary: &Path, report: &mut Report) {
     for script in SCRIPTS {
         report.step(script.name, || {
+            let mut command = script.command(workspace)?;
             let server = Server::start(binary, &[])?;
-            run(script.command(workspace, &server)?.arg("check"))?;
+            run(command.args([&server.tcp, "check"]))?;
             Ok(Outcome::passed(script.shows))
         });
     }
@@ -51,7 +52,7 @@ const SCRIPTS: [Script; 3] = [
 ];
 
 impl Script {
-    fn command(&self, workspace: &Workspace, server: &Server) -> Result<Command> {
+    fn command(&self, workspace: &Workspace) -> Result<Command> {
         let mut command = if self.file.ends_with(".py") {
             Command::new(tools::python(workspace)?)
         } else {
@@ -64,13 +65,13 @@ impl Script {
             let names = ["chromium", "chromium-browser", "google-chrome-stable", "google-chrome"];
             command.env("CLIENTS_CHROMIUM", tools::program(workspace, &names, "chromium")?);
         }
-        command.arg(workspace.root().join("tests/clients").join(self.file)).arg(&server.tcp);
+        command.arg(workspace.root().join("tests/clients").join(self.file));
         Ok(command)
     }
 
     fn join(&self, workspace: &Workspace, server: &Server, channel: &str) -> Result<Conversation> {
-        let mut talk =
-            Conversation::start(self.name, self.command(workspace, server)?.args(["join", channel]))?;
+        let mut command = self.command(workspace)?;
+        let mut talk = Conversation::start(self.name, command.args([&server.tcp, "join", channel]))?;
         talk.hear("`ready`", |line| line == "ready")?;
         Ok(talk)
     }

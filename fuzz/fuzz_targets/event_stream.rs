@@ -1,0 +1,5 @@
+//! An event stream, cut anywhere.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| sockeye_fuzz::event_stream(data));

@@ -1,0 +1,5 @@
+//! The head of a request, cut anywhere.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| sockeye_fuzz::http_head(data));
