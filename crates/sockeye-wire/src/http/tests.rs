@@ -281,6 +281,9 @@ fn what_is_too_long_is_refused_before_it_ends() {
     assert_eq!(status(&format!("GET /{}", "a".repeat(20))), Err(414));
     assert_eq!(status(&format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "a".repeat(19))), Ok(true));
     assert_eq!(status(&format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "a".repeat(20))), Err(414));
+    // What comes first in the line is what is said, wherever the line is cut.
+    assert_eq!(status(&format!("GET /{}\rA\r\n", "a".repeat(20))), Err(414));
+    assert_eq!(status(&format!("\rGET /{}", "a".repeat(20))), Err(400));
     assert_eq!(status(&"A".repeat(32)), Ok(false));
     assert_eq!(status(&"A".repeat(33)), Err(501));
     assert_eq!(status(&format!("{start}B: b\r\nC: c\r\n\r\n")), Ok(true));

@@ -10,7 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::error::{BadRequest, Code};
-use super::scan::{Fault, Scanner, Value};
+use super::scan::{Failed, Scanner, Value};
 use super::string::RawString;
 use super::{Kind, Payload, without_line_breaks};
 
@@ -25,7 +25,6 @@ pub struct Request<'a> {
 
 /// What a request asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Verb<'a> {
     /// Introduces the client.
     Hello {
@@ -139,9 +138,10 @@ pub fn parse_request(text: &[u8]) -> Result<Request<'_>, BadRequest> {
     let Ok(text) = std::str::from_utf8(text) else {
         return Err(unreadable(None, Cow::Borrowed("not UTF-8")));
     };
-    let mut fields = Fields::default();
+    let mut fields = Fields::new();
     let mut scanner = Scanner::new(text);
-    if let Err(fault) = fields.scan(&mut scanner) {
+    if fields.scan(&mut scanner).is_err() {
+        let fault = scanner.fault();
         return Err(unreadable(fields.id(), Cow::Owned(format!("{} at byte {}", fault.what, fault.at))));
     }
     match fields.meaning(scanner.refused) {
@@ -152,36 +152,91 @@ pub fn parse_request(text: &[u8]) -> Result<Request<'_>, BadRequest> {
     }
 }
 
+/// The fields that requests have; the verbs come first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Field {
+    Hello,
+    Sub,
+    Unsub,
+    Pub,
+    Past,
+    Ping,
+    Id,
+    Since,
+    Last,
+    Own,
+    Slow,
+    Data,
+    B64,
+    Key,
+}
+
+impl Field {
+    const COUNT: usize = Self::Key as usize + 1;
+    /// The bits of the verbs.
+    const VERBS: u32 = (1 << Self::Id as u32) - 1;
+
+    #[inline]
+    fn new(name: &[u8]) -> Option<Self> {
+        Some(match name {
+            b"hello" => Self::Hello,
+            b"sub" => Self::Sub,
+            b"unsub" => Self::Unsub,
+            b"pub" => Self::Pub,
+            b"past" => Self::Past,
+            b"ping" => Self::Ping,
+            b"id" => Self::Id,
+            b"since" => Self::Since,
+            b"last" => Self::Last,
+            b"self" => Self::Own,
+            b"slow" => Self::Slow,
+            b"data" => Self::Data,
+            b"b64" => Self::B64,
+            b"key" => Self::Key,
+            _ => return None,
+        })
+    }
+
+    fn bit(self) -> u32 {
+        1 << self as u32
+    }
+}
+
 /// The fields of an object, before they mean anything.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Fields<'a> {
-    hello: Option<Value<'a>>,
-    sub: Option<Value<'a>>,
-    unsub: Option<Value<'a>>,
-    publish: Option<Value<'a>>,
-    past: Option<Value<'a>>,
-    ping: Option<Value<'a>>,
-    id: Option<Value<'a>>,
-    since: Option<Value<'a>>,
-    last: Option<Value<'a>>,
-    own: Option<Value<'a>>,
-    slow: Option<Value<'a>>,
-    data: Option<Value<'a>>,
-    b64: Option<Value<'a>>,
-    key: Option<Value<'a>>,
-    verbs: u32,
+    /// By [`Field`]; only those in `seen` count.
+    values: [Value<'a>; Field::COUNT],
+    /// The bits of the keys that came.
+    seen: u32,
     /// The first known key that came twice.
-    repeated: Option<&'static str>,
+    repeated: Option<RawString<'a>>,
+    id_repeated: bool,
     reserved: Option<&'static str>,
     unknown: Option<RawString<'a>>,
 }
 
 impl<'a> Fields<'a> {
+    fn new() -> Self {
+        Self {
+            values: [Value::Null; Field::COUNT],
+            seen: 0,
+            repeated: None,
+            id_repeated: false,
+            reserved: None,
+            unknown: None,
+        }
+    }
+
+    fn value(&self, field: Field) -> Option<Value<'a>> {
+        (self.seen & field.bit() != 0).then_some(self.values[field as usize])
+    }
+
     /// Reads the whole text, which must be one object.
-    fn scan(&mut self, scanner: &mut Scanner<'a>) -> Result<(), Fault> {
+    fn scan(&mut self, scanner: &mut Scanner<'a>) -> Result<(), Failed> {
         scanner.skip_white_space();
         if !scanner.take(b'{') {
-            return scanner.fault("expected one JSON object");
+            return scanner.fail("expected one JSON object");
         }
         scanner.skip_white_space();
         if !scanner.take(b'}') {
@@ -195,7 +250,7 @@ impl<'a> Fields<'a> {
                 } else if scanner.take(b'}') {
                     break;
                 } else {
-                    return scanner.fault("expected a comma or the end of the object");
+                    return scanner.fail("expected a comma or the end of the object");
                 }
             }
         }
@@ -204,109 +259,94 @@ impl<'a> Fields<'a> {
 
     #[inline]
     fn add(&mut self, key: RawString<'a>, value: Value<'a>) {
-        let name = key.text();
-        let (place, name, verb) = match name.as_bytes() {
-            b"hello" => (&mut self.hello, "hello", true),
-            b"sub" => (&mut self.sub, "sub", true),
-            b"unsub" => (&mut self.unsub, "unsub", true),
-            b"pub" => (&mut self.publish, "pub", true),
-            b"past" => (&mut self.past, "past", true),
-            b"ping" => (&mut self.ping, "ping", true),
-            b"id" => (&mut self.id, "id", false),
-            b"since" => (&mut self.since, "since", false),
-            b"last" => (&mut self.last, "last", false),
-            b"self" => (&mut self.own, "self", false),
-            b"slow" => (&mut self.slow, "slow", false),
-            b"data" => (&mut self.data, "data", false),
-            b"b64" => (&mut self.b64, "b64", false),
-            b"key" => (&mut self.key, "key", false),
-            _ => {
-                if let Some(&word) = RESERVED_VERBS.iter().find(|&&word| word == name) {
-                    self.reserved.get_or_insert(word);
-                } else if !ANSWER_KEYS.contains(&&*name) {
-                    self.unknown.get_or_insert(key);
-                }
-                return;
-            }
-        };
-        if place.is_some() {
-            self.repeated.get_or_insert(name);
+        let known =
+            if key.escaped { Field::new(key.text().as_bytes()) } else { Field::new(key.inner_bytes()) };
+        let Some(known) = known else { return self.add_unknown(key) };
+        if self.seen & known.bit() != 0 {
+            self.repeated.get_or_insert(key);
+            self.id_repeated |= known == Field::Id;
             return;
         }
-        *place = Some(value);
-        self.verbs += u32::from(verb);
+        self.seen |= known.bit();
+        self.values[known as usize] = value;
+    }
+
+    fn add_unknown(&mut self, key: RawString<'a>) {
+        let name = key.text();
+        if let Some(&word) = RESERVED_VERBS.iter().find(|&&word| word == name) {
+            self.reserved.get_or_insert(word);
+        } else if !ANSWER_KEYS.contains(&&*name) {
+            self.unknown.get_or_insert(key);
+        }
     }
 
     /// The id as written, if there is exactly one proper one.
     fn id(&self) -> Option<Box<str>> {
-        if self.repeated == Some("id") {
-            return None;
-        }
-        self.id.and_then(Id::new).map(|id| id.as_str().into())
+        self.value(Field::Id).filter(|_| !self.id_repeated).and_then(Id::new).map(|id| id.as_str().into())
     }
 
     fn meaning(&self, refused: Option<&'static str>) -> Result<Request<'a>, Refusal> {
-        if let Some(name) = self.repeated {
-            return Err(Refusal::new(format!("the key {name:?} is repeated")));
+        if let Some(key) = self.repeated {
+            return Err(Refusal::new(format!("the key {:?} is repeated", key.text())));
         }
         if let Some(why) = refused {
             return Err(Refusal::new(why));
         }
-        let id = match self.id {
+        let id = match self.value(Field::Id) {
             None => None,
             Some(value) => Some(Id::new(value).ok_or_else(|| Refusal::new(WHY_ID))?),
         };
-        if self.verbs != 1 {
+        if (self.seen & Field::VERBS).count_ones() != 1 {
             return Err(self.wrong_verbs());
         }
         Ok(Request { id, verb: self.verb()? })
     }
 
     fn verb(&self) -> Result<Verb<'a>, Refusal> {
-        if let Some(value) = self.publish {
+        if let Some(value) = self.value(Field::Pub) {
             return Ok(Verb::Publish {
                 channel: string(value, "\"pub\" must be a string, the channel")?,
                 payload: self.payload()?,
-                key: optional(self.key, |value| string(value, "\"key\" must be a string"))?,
+                key: optional(self.value(Field::Key), |value| string(value, "\"key\" must be a string"))?,
             });
         }
-        if let Some(value) = self.sub {
+        if let Some(value) = self.value(Field::Sub) {
             return Ok(Verb::Subscribe {
                 name: string(value, "\"sub\" must be a string, a channel or a pattern")?,
                 since: self.since()?,
                 last: self.last()?,
-                own: match self.own {
+                own: match self.value(Field::Own) {
                     None | Some(Value::True) => true,
                     Some(Value::False) => false,
                     Some(_) => return Err(Refusal::new("\"self\" must be true or false")),
                 },
-                slow: optional(self.slow, slow)?.unwrap_or_default(),
+                slow: optional(self.value(Field::Slow), slow)?.unwrap_or_default(),
             });
         }
-        if let Some(value) = self.unsub {
+        if let Some(value) = self.value(Field::Unsub) {
             return Ok(Verb::Unsubscribe {
                 name: string(value, "\"unsub\" must be a string, a channel or a pattern")?,
             });
         }
-        if let Some(value) = self.past {
+        if let Some(value) = self.value(Field::Past) {
             return Ok(Verb::Past {
                 channel: string(value, "\"past\" must be a string, the channel")?,
                 last: self.last()?,
                 since: self.since()?,
             });
         }
-        if let Some(value) = self.ping {
+        if let Some(value) = self.value(Field::Ping) {
             let value = Id::new(value).ok_or_else(|| Refusal::new(WHY_PING))?;
             return Ok(Verb::Ping { value });
         }
-        if let Some(value) = self.hello {
+        if let Some(value) = self.value(Field::Hello) {
             return Ok(Verb::Hello { version: integer(value, "\"hello\" must be the version, an integer")? });
         }
         Err(self.wrong_verbs())
     }
 
     fn payload(&self) -> Result<Payload<'a>, Refusal> {
-        let (kind, bytes) = match (self.data, self.b64) {
+        let (kind, bytes) = match (self.value(Field::Data), self.value(Field::B64)) {
             (Some(Value::String(string)), None) => (Kind::Text, into_bytes(string.text())),
             (Some(value), None) => (Kind::Json, without_line_breaks(written(value).as_bytes())),
             (None, Some(value)) => {
@@ -322,19 +362,21 @@ impl<'a> Fields<'a> {
     }
 
     fn since(&self) -> Result<Option<Cow<'a, str>>, Refusal> {
-        optional(self.since, |value| {
+        optional(self.value(Field::Since), |value| {
             string(value, "\"since\" must be a string, a position such as \"k3f:118\"")
         })
     }
 
     fn last(&self) -> Result<Option<u64>, Refusal> {
-        optional(self.last, |value| integer(value, "\"last\" must be an integer from 0 to 9007199254740991"))
+        optional(self.value(Field::Last), |value| {
+            integer(value, "\"last\" must be an integer from 0 to 9007199254740991")
+        })
     }
 
     /// Why an object has no verb, or more than one.
     #[cold]
     fn wrong_verbs(&self) -> Refusal {
-        if self.verbs > 1 {
+        if self.seen & Field::VERBS != 0 {
             return Refusal::new("more than one verb");
         }
         let unknown = self.reserved.map(Cow::Borrowed).or_else(|| self.unknown.map(RawString::text));

@@ -16,11 +16,16 @@ pub(super) struct Fault {
     pub(super) what: &'static str,
 }
 
+/// The text is not JSON; the scanner has the [`Fault`]. Empty, so that results travel in registers.
+#[derive(Debug)]
+pub(super) struct Failed;
+
 /// A place in a text. The bytes are known to be UTF-8 because they come from a `str`.
 #[derive(Debug)]
 pub(super) struct Scanner<'a> {
     text: &'a str,
     at: usize,
+    fault: Fault,
     /// The first reason why this JSON is refused although the grammar allows it. Scanning goes on, so that what
     /// stands behind (a request's id) is still found.
     pub(super) refused: Option<&'static str>,
@@ -41,11 +46,16 @@ pub(super) enum Value<'a> {
 
 impl<'a> Scanner<'a> {
     pub(super) fn new(text: &'a str) -> Self {
-        Self { text, at: 0, refused: None }
+        Self { text, at: 0, fault: Fault { at: 0, what: "not read" }, refused: None }
+    }
+
+    /// Where and why a method of this scanner has failed.
+    pub(super) fn fault(&self) -> Fault {
+        self.fault
     }
 
     /// Scans a text that is one value and nothing else.
-    pub(super) fn whole(&mut self) -> Result<Value<'a>, Fault> {
+    pub(super) fn whole(&mut self) -> Result<Value<'a>, Failed> {
         self.skip_white_space();
         let value = self.value(0)?;
         self.end()?;
@@ -53,9 +63,9 @@ impl<'a> Scanner<'a> {
     }
 
     /// Requires that only white space is left.
-    pub(super) fn end(&mut self) -> Result<(), Fault> {
+    pub(super) fn end(&mut self) -> Result<(), Failed> {
         self.skip_white_space();
-        if self.at == self.text.len() { Ok(()) } else { self.fault("something follows the value") }
+        if self.at == self.text.len() { Ok(()) } else { self.fail("something follows the value") }
     }
 
     /// Takes the byte if it is next.
@@ -75,44 +85,66 @@ impl<'a> Scanner<'a> {
 
     /// Scans a member's name, its colon, and the white space behind it.
     #[inline]
-    pub(super) fn key(&mut self) -> Result<RawString<'a>, Fault> {
-        if self.peek() != b'"' {
-            return self.fault("expected a key in quotes");
-        }
-        let key = self.string()?;
-        self.skip_white_space();
-        if !self.take(b':') {
-            return self.fault("expected a colon");
-        }
-        self.skip_white_space();
-        Ok(key)
+    pub(super) fn key(&mut self) -> Result<RawString<'a>, Failed> {
+        let start = self.at;
+        let (length, escaped) = self.name()?;
+        Ok(RawString { quoted: &self.text[start..start + length], escaped })
     }
 
     /// Scans the value that begins here, inside `depth` objects and arrays.
     #[inline]
-    pub(super) fn value(&mut self, depth: usize) -> Result<Value<'a>, Fault> {
-        match self.peek() {
-            b'{' | b'[' => self.nested(depth).map(Value::Nested),
-            _ => self.scalar(),
-        }
-    }
-
-    /// Scans a value that is neither an object nor an array.
-    #[inline]
-    fn scalar(&mut self) -> Result<Value<'a>, Fault> {
-        match self.peek() {
-            b'"' => self.string().map(Value::String),
-            b'-' | b'0'..=b'9' => self.number().map(Value::Number),
-            b't' => self.literal("true").map(|()| Value::True),
-            b'f' => self.literal("false").map(|()| Value::False),
-            b'n' => self.literal("null").map(|()| Value::Null),
-            _ => self.fault("expected a value"),
-        }
-    }
-
-    /// Scans an object or an array with all that is in it.
-    fn nested(&mut self, outer_depth: usize) -> Result<&'a str, Fault> {
+    pub(super) fn value(&mut self, depth: usize) -> Result<Value<'a>, Failed> {
         let start = self.at;
+        let first = self.peek();
+        let escaped = match first {
+            b'{' | b'[' => self.nested(depth).map(|()| false)?,
+            _ => self.scalar()?,
+        };
+        let written = &self.text[start..self.at];
+        Ok(match first {
+            b'"' => Value::String(RawString { quoted: written, escaped }),
+            b'{' | b'[' => Value::Nested(written),
+            b't' => Value::True,
+            b'f' => Value::False,
+            b'n' => Value::Null,
+            _ => Value::Number(written),
+        })
+    }
+
+    /// Passes over a member's name, its colon, and the white space behind it: how long the name is, and whether it
+    /// has escapes.
+    #[inline]
+    fn name(&mut self) -> Result<(usize, bool), Failed> {
+        let start = self.at;
+        if self.peek() != b'"' {
+            return self.fail("expected a key in quotes");
+        }
+        let escaped = self.string()?;
+        let length = self.at - start;
+        self.skip_white_space();
+        if !self.take(b':') {
+            return self.fail("expected a colon");
+        }
+        self.skip_white_space();
+        Ok((length, escaped))
+    }
+
+    /// Passes over a value that is neither an object nor an array, and says whether it is a string with escapes.
+    #[inline]
+    fn scalar(&mut self) -> Result<bool, Failed> {
+        match self.peek() {
+            b'"' => return self.string(),
+            b'-' | b'0'..=b'9' => self.number()?,
+            b't' => self.literal("true")?,
+            b'f' => self.literal("false")?,
+            b'n' => self.literal("null")?,
+            _ => return self.fail("expected a value"),
+        }
+        Ok(false)
+    }
+
+    /// Passes over an object or an array with all that is in it.
+    fn nested(&mut self, outer_depth: usize) -> Result<(), Failed> {
         let mut levels = Levels::default();
         loop {
             match self.peek() {
@@ -126,7 +158,7 @@ impl<'a> Scanner<'a> {
                     let close = if open == b'{' { b'}' } else { b']' };
                     if self.peek() != close {
                         if open == b'{' {
-                            self.key()?;
+                            self.name()?;
                         }
                         continue;
                     }
@@ -144,7 +176,7 @@ impl<'a> Scanner<'a> {
                         self.at += 1;
                         self.skip_white_space();
                         if levels.in_object() {
-                            self.key()?;
+                            self.name()?;
                         }
                         break;
                     }
@@ -152,20 +184,19 @@ impl<'a> Scanner<'a> {
                         self.at += 1;
                         levels.leave();
                         if levels.count == 0 {
-                            return Ok(&self.text[start..self.at]);
+                            return Ok(());
                         }
                         self.skip_white_space();
                     }
-                    _ => return self.fault("expected a comma or the end of what is open"),
+                    _ => return self.fail("expected a comma or the end of what is open"),
                 }
             }
         }
     }
 
-    /// Scans a string, beginning at its quote.
+    /// Passes over a string, beginning at its quote, and says whether it has escapes.
     #[inline]
-    fn string(&mut self) -> Result<RawString<'a>, Fault> {
-        let start = self.at;
+    fn string(&mut self) -> Result<bool, Failed> {
         let bytes = self.text.as_bytes();
         self.at += 1;
         let mut escaped = false;
@@ -174,20 +205,20 @@ impl<'a> Scanner<'a> {
             match bytes.get(self.at) {
                 Some(b'"') => {
                     self.at += 1;
-                    return Ok(RawString { quoted: &self.text[start..self.at], escaped });
+                    return Ok(escaped);
                 }
                 Some(b'\\') => {
                     escaped = true;
                     self.escape()?;
                 }
-                Some(_) => return self.fault("a control character in a string must be escaped"),
-                None => return self.fault("a string has no end"),
+                Some(_) => return self.fail("a control character in a string must be escaped"),
+                None => return self.fail("a string has no end"),
             }
         }
     }
 
     /// Scans one escape, or the two of a surrogate pair.
-    fn escape(&mut self) -> Result<(), Fault> {
+    fn escape(&mut self) -> Result<(), Failed> {
         self.at += 1;
         match self.peek() {
             b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => self.at += 1,
@@ -209,7 +240,7 @@ impl<'a> Scanner<'a> {
                 0xDC00..=0xDFFF => self.refuse_lone_surrogate(),
                 _ => {}
             },
-            _ => return self.fault("an unknown escape in a string"),
+            _ => return self.fail("an unknown escape in a string"),
         }
         Ok(())
     }
@@ -220,12 +251,12 @@ impl<'a> Scanner<'a> {
     }
 
     /// Scans `uXXXX` and gives the UTF-16 code unit.
-    fn unit(&mut self) -> Result<u32, Fault> {
+    fn unit(&mut self) -> Result<u32, Failed> {
         let mut unit = 0;
         for _ in 0..4 {
             self.at += 1;
             let Some(digit) = char::from(self.peek()).to_digit(16) else {
-                return self.fault("expected four hexadecimal digits");
+                return self.fail("expected four hexadecimal digits");
             };
             unit = unit << 4 | digit;
         }
@@ -233,9 +264,8 @@ impl<'a> Scanner<'a> {
         Ok(unit)
     }
 
-    /// Scans a number, beginning at its sign or first digit.
-    fn number(&mut self) -> Result<&'a str, Fault> {
-        let start = self.at;
+    /// Passes over a number, beginning at its sign or first digit.
+    fn number(&mut self) -> Result<(), Failed> {
         self.take(b'-');
         // RFC 8259, 6: leading zeros are not allowed.
         if !self.take(b'0') {
@@ -251,13 +281,13 @@ impl<'a> Scanner<'a> {
             }
             self.digits()?;
         }
-        Ok(&self.text[start..self.at])
+        Ok(())
     }
 
     /// Scans one digit or more.
-    fn digits(&mut self) -> Result<(), Fault> {
+    fn digits(&mut self) -> Result<(), Failed> {
         if !self.peek().is_ascii_digit() {
-            return self.fault("expected a digit");
+            return self.fail("expected a digit");
         }
         while self.peek().is_ascii_digit() {
             self.at += 1;
@@ -265,9 +295,9 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    fn literal(&mut self, literal: &'static str) -> Result<(), Fault> {
+    fn literal(&mut self, literal: &'static str) -> Result<(), Failed> {
         if !self.text.as_bytes()[self.at..].starts_with(literal.as_bytes()) {
-            return self.fault("expected a value");
+            return self.fail("expected a value");
         }
         self.at += literal.len();
         Ok(())
@@ -280,8 +310,9 @@ impl<'a> Scanner<'a> {
     }
 
     #[cold]
-    pub(super) fn fault<T>(&self, what: &'static str) -> Result<T, Fault> {
-        Err(Fault { at: self.at, what })
+    pub(super) fn fail<T>(&mut self, what: &'static str) -> Result<T, Failed> {
+        self.fault = Fault { at: self.at, what };
+        Err(Failed)
     }
 }
 

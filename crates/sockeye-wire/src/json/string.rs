@@ -15,6 +15,13 @@ pub(super) struct RawString<'a> {
 }
 
 impl<'a> RawString<'a> {
+    /// What is between the quotes, as written.
+    #[inline]
+    pub(super) fn inner_bytes(self) -> &'a [u8] {
+        let quoted = self.quoted.as_bytes();
+        &quoted[1..quoted.len() - 1]
+    }
+
     /// The text between the quotes, borrowed unless there are escapes.
     ///
     /// Half a surrogate pair becomes U+FFFD; callers refuse such texts, as the scanner tells them to.
@@ -25,22 +32,20 @@ impl<'a> RawString<'a> {
 }
 
 /// The number of bytes at the front that are neither a quote, nor a backslash, nor a control character.
-#[inline]
+#[inline(always)]
 pub(super) fn plain_run(bytes: &[u8]) -> usize {
-    let mut at = 0;
-    // Most strings are short and end in the first or the second word.
-    for _ in 0..2 {
-        let Some(chunk) = bytes[at..].first_chunk::<8>() else { break };
+    // Most strings are short: their end is in the first word.
+    if let Some(chunk) = bytes.first_chunk::<8>() {
         let special = special_bytes(u64::from_le_bytes(*chunk));
         if special != 0 {
-            return at + special.trailing_zeros() as usize / 8;
+            return special.trailing_zeros() as usize / 8;
         }
-        at += 8;
     }
-    if at == 16 { at + long_plain_run(&bytes[at..]) } else { at + short_plain_run(&bytes[at..]) }
+    long_plain_run(bytes)
 }
 
 /// The same in strides that the compiler turns into vector instructions.
+#[inline(never)]
 fn long_plain_run(bytes: &[u8]) -> usize {
     let mut at = 0;
     while let Some(chunk) = bytes[at..].first_chunk::<32>() {

@@ -251,7 +251,8 @@ pub(crate) fn write_integer(out: &mut Vec<u8>, mut value: u64) {
     out.extend_from_slice(&digits[start..]);
 }
 
-fn write_base64(out: &mut Vec<u8>, bytes: &[u8]) {
+/// Appends the bytes as base64, in the standard alphabet and padded, without quotes.
+pub fn write_base64(out: &mut Vec<u8>, bytes: &[u8]) {
     let start = out.len();
     out.resize(start + bytes.len().div_ceil(3) * 4, 0);
     STANDARD.encode_slice(bytes, &mut out[start..]).expect("base64 is four bytes for each three begun");
