@@ -177,6 +177,10 @@ impl Clients {
         }
     }
 
+    pub(crate) fn has_touched(&self) -> bool {
+        !self.touched.is_empty()
+    }
+
     pub(crate) fn take_touched(&mut self) -> Option<ClientId> {
         while let Some(index) = self.touched.pop_front() {
             // A client that is gone left its entry behind, and its place untouched.

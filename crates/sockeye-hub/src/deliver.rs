@@ -77,7 +77,7 @@ impl Hub {
             self.close_slow(client);
         }
         if self.clients.outbox_bytes > self.limits.outbox_total_bytes_max {
-            self.reclaim();
+            self.reclaim(None);
         }
     }
 

@@ -60,13 +60,6 @@ impl Outbox {
             && self.messages() < limits.outbox_messages_max;
         fits || self.messages() == 0
     }
-
-    /// Whether it is time to read on: less than half of the bounds is used.
-    fn has_room_for_page(&self, limits: &Limits) -> bool {
-        let fits = self.message_bytes() < limits.outbox_bytes_max / 2
-            && self.messages() < limits.outbox_messages_max / 2;
-        fits || self.messages() == 0
-    }
 }
 
 impl Clients {
@@ -109,17 +102,25 @@ impl Hub {
         let index = client.index() as u32;
         // Every lag is looked at until none of them gets on: each round either moves one, or counts towards the end.
         let mut passed = 0;
-        while passed < self.clients.cold[client.index()].lags.len()
-            && self.clients.hot[client.index()].outbox.has_room_for_page(&self.limits)
-        {
+        while passed < self.clients.cold[client.index()].lags.len() && self.has_room_for_page(index) {
             let lags = &mut self.clients.cold[client.index()].lags;
             lags.rotate_left(1);
             let lag = *lags.back().expect("there are more lags than were passed");
             passed = if self.read_on(index, lag, now) { 0 } else { passed + 1 };
         }
         if self.clients.outbox_bytes > self.limits.outbox_total_bytes_max {
-            self.reclaim();
+            self.reclaim(Some(index));
         }
+    }
+
+    /// Whether it is time to read on: less than half of the outbox is used. All outboxes together are minded too, yet
+    /// one message may always enter where none waits, so that everybody gets on.
+    fn has_room_for_page(&self, client: u32) -> bool {
+        let outbox = &self.clients.hot[client as usize].outbox;
+        let fits = outbox.message_bytes() < self.limits.outbox_bytes_max / 2
+            && outbox.messages() < self.limits.outbox_messages_max / 2
+            && self.clients.outbox_bytes < self.limits.outbox_total_bytes_max;
+        fits || outbox.messages() == 0
     }
 
     /// Reads one page for one lag, or asks its home for one. Tells whether the lag got on.
@@ -171,7 +172,9 @@ impl Hub {
             let hot = &mut self.clients.hot[client as usize];
             if hot.publisher != message.publisher || lag.options.own {
                 let length = message.encoded(hot.encoding, self.encoder).len();
-                if !hot.outbox.has_room_for(length, &self.limits) {
+                let is_over = self.clients.outbox_bytes + length > self.limits.outbox_total_bytes_max
+                    && hot.outbox.messages() > 0;
+                if is_over || !hot.outbox.has_room_for(length, &self.limits) {
                     is_whole = false;
                     break;
                 }

@@ -17,6 +17,7 @@ mod away;
 mod channel;
 mod client;
 mod deliver;
+mod ending;
 mod error;
 mod history;
 mod home;

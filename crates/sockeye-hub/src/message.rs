@@ -35,6 +35,8 @@ pub type Encoder = fn(Encoding, &Message) -> Box<[u8]>;
 pub enum Kind {
     /// UTF-8 text.
     Text,
+    /// UTF-8 text that its publisher wrote as a JSON string, and that stays one.
+    String,
     /// One JSON value.
     Json,
     /// Bytes.

@@ -290,6 +290,23 @@ impl Outbox {
         }
     }
 
+    /// Drops everything behind the first `items_kept` items. The half-written mark stays.
+    pub(crate) fn truncate(&mut self, items_kept: usize, length: impl Fn(&Message) -> usize) {
+        while self.items.len() > items_kept {
+            match self.items.pop_back() {
+                Some(Item::Message(message)) => {
+                    self.message_bytes -= length(&message);
+                    self.messages -= 1;
+                }
+                Some(other) => {
+                    self.other_bytes -= other_cost_bytes(&other);
+                    self.gaps -= u32::from(matches!(other, Item::Gap(_)));
+                }
+                None => {}
+            }
+        }
+    }
+
     /// Counts the messages anew, because the client takes another encoded form.
     pub(crate) fn measure_again(&mut self, length: impl Fn(&Message) -> usize) {
         let lengths = self.items.iter().map(|item| match item {

@@ -14,12 +14,13 @@ use crate::{
 };
 
 impl Hub {
-    /// Turns queued messages back into lag until all outboxes together fit.
-    pub(crate) fn reclaim(&mut self) {
+    /// Turns queued messages back into lag until all outboxes together fit. The client that is just being read on is
+    /// spared: what it was given would be taken from it at once.
+    pub(crate) fn reclaim(&mut self, spared: Option<u32>) {
         let target_bytes = self.limits.outbox_total_bytes_max / 8 * 7;
         let mut stalest: Vec<(u64, u32)> = Vec::new();
         for (index, hot) in self.clients.hot.iter().enumerate() {
-            if hot.outbox.messages() > 0 {
+            if hot.outbox.messages() > 0 && Some(index as u32) != spared {
                 stalest.push((hot.moved, index as u32));
             }
         }

@@ -1,4 +1,14 @@
 //! The hub's rules as claims, entered by the public door.
 
+mod forget;
+mod history;
+mod key;
+mod lag;
+mod names;
+mod outbox;
+mod past;
+mod random;
+mod shards;
 mod subscribe;
+mod totals;
 mod world;
