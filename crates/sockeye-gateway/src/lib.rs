@@ -1,1 +1,36 @@
-//! sockeye-gateway
+//! One connection, between wire and hub, as a pure state machine.
+//!
+//! Bytes and time go in; bytes and calls of the hub come out. The shell owns the socket:
+//!
+//! ```text
+//!            input ──> Connection::handle_input ──> Out (said at once)      ──> written by the shell
+//!                             │
+//!                             └──> Hub ──> outbox of any client ──> Connection::encode ──> written by the shell
+//! ```
+//!
+//! Outputs are not polled but written into a sink that the caller gives, so that an echo of 16 KiB can leave from the
+//! very buffer into which it was received. Everything said to one client keeps one order: while its outbox holds
+//! anything, what is said at once is queued behind it.
+//!
+//! Deliberately absent: sockets, clocks, files, and any decision about who hears what.
+
+pub mod form;
+pub mod limit;
+pub mod out;
+pub mod site;
+
+mod answer;
+mod connection;
+mod detect;
+mod http;
+mod line;
+mod reply;
+mod request;
+mod route;
+mod websocket;
+
+pub use connection::{Connection, Context, Ending, Protocol, Transport};
+pub use form::Form;
+pub use limit::Limits;
+pub use out::Out;
+pub use site::{Asset, Pages, Site};

@@ -1,0 +1,473 @@
+//! One connection from its first byte to its end.
+//!
+//! ```text
+//!   Detect ──'{'──────────────────────> Lines
+//!     │
+//!     ├──'GET '──> Http ──answer──> Http (keep-alive)
+//!     │              ├──upgrade───> Socket (protocol, raw, echo)
+//!     │              └──events────> Events
+//!     └──anything else──> one error line, ending
+//!
+//!   ending:  No ──> AfterOutput (what is queued is still written) ──> the shell closes
+//! ```
+
+use sockeye_hub::{ClientId, Hub, Item, Now};
+use sockeye_wire::json::{self, Code};
+use sockeye_wire::websocket::{self, Opcode};
+
+use crate::detect::{Detected, detect};
+use crate::form::Form;
+use crate::http::Http;
+use crate::limit::Limits;
+use crate::line::Lines;
+use crate::out::Out;
+use crate::site::{Pages, Site};
+use crate::websocket::{Mode, Outcome, Socket, close};
+use crate::{answer, request};
+
+/// What a connection works with while it handles one input.
+pub struct Context<'a> {
+    /// The shard's hub.
+    pub hub: &'a mut Hub,
+    /// The time.
+    pub now: Now,
+    /// Bounds and timeouts.
+    pub limits: &'a Limits,
+    /// The server's fixed facts.
+    pub site: &'a Site,
+    /// The server's pages and figures.
+    pub pages: &'a dyn Pages,
+    /// Where what is said at once goes.
+    pub out: &'a mut Out,
+}
+
+impl Context<'_> {
+    /// Says something to the client itself: at once, or behind what its outbox holds already.
+    pub(crate) fn say(&mut self, client: ClientId, write: impl FnOnce(&mut Vec<u8>)) {
+        if self.hub.outbox(client).is_empty() {
+            write(self.out.scratch());
+        } else {
+            let mut bytes = Vec::new();
+            write(&mut bytes);
+            self.hub.queue_bytes(client, bytes.into_boxed_slice());
+        }
+    }
+
+    /// Says whether no more input may be handled until the client has read its answers, or another shard has answered.
+    pub(crate) fn must_pause(&self, client: ClientId) -> bool {
+        let outbox = self.hub.outbox(client);
+        outbox.other_bytes() + self.out.len() > self.limits.answers_bytes_max
+            || self.hub.requests_in_flight(client) >= self.limits.requests_in_flight_max
+    }
+}
+
+/// By what a connection came. A browser comes by TCP only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// TCP, over IPv4 or IPv6.
+    Tcp,
+    /// A Unix-domain stream.
+    Unix,
+}
+
+/// What a connection speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Protocol {
+    /// Not told yet.
+    Unknown,
+    /// JSON lines.
+    Lines,
+    /// HTTP requests.
+    Http,
+    /// The protocol over WebSocket.
+    WebSocket,
+    /// One channel over WebSocket.
+    Raw,
+    /// The echo.
+    Echo,
+    /// An event stream.
+    Events,
+}
+
+impl Protocol {
+    /// Every protocol, in the order of their declaration.
+    pub const ALL: [Protocol; 7] = [
+        Protocol::Unknown,
+        Protocol::Lines,
+        Protocol::Http,
+        Protocol::WebSocket,
+        Protocol::Raw,
+        Protocol::Echo,
+        Protocol::Events,
+    ];
+
+    /// Its name in logs, figures and `$sys/stats`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Protocol::Unknown => "unknown",
+            Protocol::Lines => "lines",
+            Protocol::Http => "http",
+            Protocol::WebSocket => "ws",
+            Protocol::Raw => "raw",
+            Protocol::Echo => "echo",
+            Protocol::Events => "sse",
+        }
+    }
+}
+
+/// Whether and how a connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// It goes on.
+    No,
+    /// It ends when everything queued is written. Its input is of no more interest.
+    AfterOutput,
+    /// It ends at once: the peer is gone or silent.
+    Now,
+}
+
+/// The state machine of one connection.
+#[derive(Debug)]
+pub struct Connection {
+    client: ClientId,
+    state: State,
+    transport: Transport,
+    ending: Ending,
+    input_ended: bool,
+    /// The hub or the server wants it closed: when the deadline comes, it is.
+    closing: bool,
+    pinged: bool,
+    /// When the current step must be done, or the next one is due. `u64::MAX`: never.
+    deadline_ms: u64,
+    last_input_ms: u64,
+    why: &'static str,
+}
+
+#[derive(Debug)]
+pub(crate) enum State {
+    Detect(Vec<u8>),
+    Lines(Lines),
+    Http(Box<Http>),
+    Socket(Socket),
+    Events(Form),
+}
+
+impl Connection {
+    /// Makes the machine of a connection that was accepted at `now`.
+    pub fn new(client: ClientId, transport: Transport, limits: &Limits, now: Now) -> Self {
+        Connection {
+            client,
+            state: State::Detect(Vec::new()),
+            transport,
+            ending: Ending::No,
+            input_ended: false,
+            closing: false,
+            pinged: false,
+            deadline_ms: now.ms + limits.first_byte_timeout_ms,
+            last_input_ms: now.ms,
+            why: "done",
+        }
+    }
+
+    /// The hub's name for this connection.
+    pub fn client(&self) -> ClientId {
+        self.client
+    }
+
+    /// What it speaks.
+    pub fn protocol(&self) -> Protocol {
+        match &self.state {
+            State::Detect(_) => Protocol::Unknown,
+            State::Lines(_) => Protocol::Lines,
+            State::Http(_) => Protocol::Http,
+            State::Socket(socket) => match socket.mode() {
+                Mode::Objects(_) => Protocol::WebSocket,
+                Mode::Raw(_) => Protocol::Raw,
+                Mode::Echo => Protocol::Echo,
+            },
+            State::Events(_) => Protocol::Events,
+        }
+    }
+
+    /// The form in which it takes published messages.
+    pub fn form(&self) -> Form {
+        match &self.state {
+            State::Socket(socket) => socket.form(),
+            State::Events(form) => *form,
+            State::Http(http) => http.form_wanted(),
+            State::Detect(_) | State::Lines(_) => Form::Line,
+        }
+    }
+
+    /// Says whether the peer has ended its side.
+    pub fn is_input_ended(&self) -> bool {
+        self.input_ended
+    }
+
+    /// Whether and how it ends.
+    pub fn ending(&self) -> Ending {
+        self.ending
+    }
+
+    /// Why it ends, in a word for logs and figures.
+    pub fn why(&self) -> &'static str {
+        self.why
+    }
+
+    /// Says whether input may be handled: false while answers wait to be read or to come.
+    pub fn may_read(&self, hub: &Hub, limits: &Limits) -> bool {
+        if self.ending != Ending::No || self.closing || self.input_ended {
+            return false;
+        }
+        if let State::Http(http) = &self.state
+            && http.is_waiting()
+        {
+            return false;
+        }
+        hub.outbox(self.client).other_bytes() <= limits.answers_bytes_max
+            && hub.requests_in_flight(self.client) < limits.requests_in_flight_max
+    }
+
+    /// Handles what was received, and returns how much of it. What is left is to be given again, before anything newer,
+    /// when `may_read` allows it.
+    pub fn handle_input(&mut self, input: &mut [u8], cx: &mut Context<'_>) -> usize {
+        self.last_input_ms = cx.now.ms;
+        self.pinged = false;
+        let mut at = 0;
+        loop {
+            if self.ending != Ending::No {
+                return input.len();
+            }
+            match &mut self.state {
+                State::Socket(socket) => {
+                    if socket.handle_input(self.client, input, &mut at, cx) == Outcome::Closing {
+                        self.end(Ending::AfterOutput, "closed", cx);
+                        continue;
+                    }
+                    return at;
+                }
+                State::Lines(lines) => {
+                    if !lines.handle_input(self.client, input, &mut at, cx) {
+                        self.end(Ending::AfterOutput, "unreadable", cx);
+                        continue;
+                    }
+                    return at;
+                }
+                State::Http(http) => {
+                    let next = http.handle_input(self.client, self.transport, input, &mut at, cx);
+                    self.deadline_ms = http.deadline_ms();
+                    match next {
+                        crate::http::Next::Goes => return at,
+                        crate::http::Next::Ends(why) => self.end(Ending::AfterOutput, why, cx),
+                        crate::http::Next::Becomes(state) => self.become_state(state, cx.now, cx.limits),
+                    }
+                }
+                // What follows an event stream's request has no meaning.
+                State::Events(_) => return input.len(),
+                State::Detect(held) => {
+                    if held.is_empty() && !matches!(detect(input), Detected::More) {
+                        let detected = detect(input);
+                        self.begin(detected, cx);
+                        continue;
+                    }
+                    // An upper-case word in pieces: hold it until its space is here, then handle it as if in one.
+                    held.extend_from_slice(input);
+                    let mut whole = std::mem::take(held);
+                    match detect(&whole) {
+                        Detected::More => self.state = State::Detect(whole),
+                        detected => {
+                            self.begin(detected, cx);
+                            // The word's space came now, so more than what was held is taken.
+                            let held = whole.len() - input.len();
+                            return self.handle_input(&mut whole, cx).saturating_sub(held);
+                        }
+                    }
+                    return input.len();
+                }
+            }
+        }
+    }
+
+    /// The peer ended its side: what it sent is answered, and a subscriber goes on hearing.
+    pub fn handle_end(&mut self, cx: &mut Context<'_>) {
+        if self.input_ended {
+            return;
+        }
+        self.input_ended = true;
+        match &mut self.state {
+            State::Lines(lines) => {
+                lines.handle_end(self.client, cx);
+                self.handle_written(cx);
+            }
+            State::Http(http) if http.is_waiting() => http.end_after_answer(),
+            State::Events(_) => {}
+            State::Detect(_) | State::Http(_) => self.end(Ending::AfterOutput, "ended", cx),
+            // RFC 6455, 7.1.5: without a close frame this is an abnormal end, and there is nobody to talk to.
+            State::Socket(_) => self.end(Ending::Now, "ended without a close frame", cx),
+        }
+    }
+
+    /// Everything queued for this connection was written, or it was looked at for another reason.
+    pub fn handle_written(&mut self, cx: &mut Context<'_>) {
+        if self.input_ended
+            && self.ending == Ending::No
+            && matches!(self.state, State::Lines(_))
+            && cx.hub.subscriptions(self.client) == 0
+            && cx.hub.requests_in_flight(self.client) == 0
+        {
+            self.end(Ending::AfterOutput, "ended", cx);
+        }
+    }
+
+    /// The time at which `handle_timeout` is due.
+    pub fn poll_timeout(&self) -> Option<u64> {
+        (self.deadline_ms != u64::MAX).then_some(self.deadline_ms)
+    }
+
+    /// Does what the time asks for; harmless when nothing is due.
+    pub fn handle_timeout(&mut self, cx: &mut Context<'_>) {
+        if cx.now.ms < self.deadline_ms {
+            return;
+        }
+        if self.ending != Ending::No || self.closing {
+            self.ending = Ending::Now;
+            self.deadline_ms = u64::MAX;
+            return;
+        }
+        match &mut self.state {
+            State::Detect(_) => self.end(Ending::Now, "no first byte in time", cx),
+            State::Http(http) => {
+                let why = http.handle_timeout(self.client, cx);
+                self.end(Ending::AfterOutput, why, cx);
+            }
+            State::Socket(_) => {
+                let silent_ms = cx.now.ms - self.last_input_ms;
+                if silent_ms >= cx.limits.silence_timeout_ms {
+                    self.end(Ending::Now, "silent", cx);
+                } else if silent_ms >= cx.limits.ping_interval_ms {
+                    if !self.pinged {
+                        self.pinged = true;
+                        cx.say(self.client, |out| websocket::write_frame(out, Opcode::Ping, b""));
+                    }
+                    self.deadline_ms = self.last_input_ms + cx.limits.silence_timeout_ms;
+                } else {
+                    self.deadline_ms = self.last_input_ms + cx.limits.ping_interval_ms;
+                }
+            }
+            State::Events(_) => {
+                if cx.hub.outbox(self.client).is_empty() {
+                    cx.say(self.client, |out| sockeye_wire::http::write_comment(out, ""));
+                }
+                self.deadline_ms = cx.now.ms + cx.limits.comment_interval_ms;
+            }
+            State::Lines(_) => self.deadline_ms = u64::MAX,
+        }
+    }
+
+    /// Appends one item of the outbox that is for this client alone. Called once an item, in order.
+    pub fn encode(&mut self, item: &Item, out: &mut Vec<u8>, limits: &Limits, now: Now) {
+        match item {
+            Item::Message(message) => out.extend_from_slice(self.form().bytes(message)),
+            Item::Bytes(bytes) => out.extend_from_slice(bytes),
+            Item::Answer(answer) => match &mut self.state {
+                State::Http(http) => {
+                    let next = http.encode_answer(answer, out, limits, now);
+                    self.deadline_ms = http.deadline_ms();
+                    match next {
+                        crate::http::Next::Goes => {}
+                        crate::http::Next::Ends(why) => self.end_at(Ending::AfterOutput, why, now, limits),
+                        crate::http::Next::Becomes(state) => self.become_state(state, now, limits),
+                    }
+                }
+                State::Socket(socket) => {
+                    if socket.encode_answer(answer, out) == Outcome::Closing {
+                        self.end_at(Ending::AfterOutput, "refused", now, limits);
+                    }
+                }
+                State::Lines(_) | State::Detect(_) => {
+                    request::frame(Form::Line, out, 0, |out| answer::write_answer(out, answer));
+                }
+                State::Events(form) => request::frame(*form, out, 0, |out| answer::write_answer(out, answer)),
+            },
+            Item::Gap(gap) => match &self.state {
+                State::Socket(socket) => {
+                    if socket.encode_gap(gap, out) == Outcome::Closing {
+                        self.end_at(Ending::AfterOutput, "slow", now, limits);
+                    }
+                }
+                State::Events(form) => request::frame(*form, out, 0, |out| answer::write_gap(out, gap)),
+                State::Lines(_) | State::Detect(_) | State::Http(_) => {
+                    request::frame(Form::Line, out, 0, |out| answer::write_gap(out, gap));
+                }
+            },
+            Item::Bye(bye) => {
+                match &self.state {
+                    State::Socket(socket) => {
+                        if socket.form() == Form::Frame {
+                            request::frame(Form::Frame, out, 64, |out| answer::write_bye(out, bye));
+                        }
+                        let code =
+                            if bye.reason == "drain" { close::GOING_AWAY } else { close::TRY_AGAIN_LATER };
+                        websocket::write_close(out, Some(code), bye.reason);
+                    }
+                    State::Lines(_) => request::frame(Form::Line, out, 0, |out| answer::write_bye(out, bye)),
+                    State::Events(form) => request::frame(*form, out, 0, |out| answer::write_bye(out, bye)),
+                    // A request that is being answered has its answer; there is nobody else to say goodbye to.
+                    State::Http(_) | State::Detect(_) => {}
+                }
+                self.end_at(Ending::AfterOutput, bye.reason, now, limits);
+            }
+        }
+    }
+
+    /// The hub or the server wants this connection closed: it has a last while to take what is queued.
+    pub fn handle_closing(&mut self, why: &'static str, now: Now, limits: &Limits) {
+        if self.ending == Ending::No && !self.closing {
+            self.why = why;
+            self.closing = true;
+            self.deadline_ms = self.deadline_ms.min(now.ms + limits.close_timeout_ms);
+        }
+    }
+
+    fn begin(&mut self, detected: Detected, cx: &mut Context<'_>) {
+        match detected {
+            Detected::Lines => {
+                cx.hub.set_encoding(self.client, Form::Line.encoding());
+                self.deadline_ms = u64::MAX;
+                self.state = State::Lines(Lines::new(cx.limits.request_bytes_max()));
+            }
+            Detected::Http => {
+                let http = Http::new(cx.now, cx.limits);
+                self.deadline_ms = http.deadline_ms();
+                self.state = State::Http(Box::new(http));
+            }
+            Detected::Unknown(why) => {
+                request::frame(Form::Line, cx.out.scratch(), 0, |out| {
+                    json::write_error(out, None, Code::BadRequest, why, false);
+                });
+                self.end(Ending::AfterOutput, "unknown protocol", cx);
+            }
+            Detected::More => {}
+        }
+    }
+
+    fn become_state(&mut self, state: State, now: Now, limits: &Limits) {
+        self.deadline_ms = match state {
+            State::Events(_) => now.ms + limits.comment_interval_ms,
+            _ => now.ms + limits.ping_interval_ms,
+        };
+        self.state = state;
+    }
+
+    fn end(&mut self, ending: Ending, why: &'static str, cx: &mut Context<'_>) {
+        // What is queued still goes out; nothing more is queued.
+        cx.hub.hush(self.client, usize::MAX);
+        self.end_at(ending, why, cx.now, cx.limits);
+    }
+
+    fn end_at(&mut self, ending: Ending, why: &'static str, now: Now, limits: &Limits) {
+        self.ending = ending;
+        self.why = why;
+        self.deadline_ms = now.ms + limits.close_timeout_ms;
+    }
+}

@@ -1,0 +1,71 @@
+//! Every bound and timeout of one connection, with what happens at it.
+//!
+//! The bounds of channels, histories and outboxes are in `sockeye_hub::limit`. Absent here: limits per address and
+//! per user, which belong to authentication.
+
+/// Bounds and timeouts of one connection. All times are milliseconds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The largest payload, decoded (1 MiB). Larger: `too_large`; over WebSocket also close code 1009, over HTTP 413.
+    pub message_bytes_max: usize,
+    /// The first byte of a connection must arrive within this time (60 s), else it is closed.
+    pub first_byte_timeout_ms: u64,
+    /// An HTTP head must be whole within this time of its first byte (10 s), else 408 and close.
+    pub head_timeout_ms: u64,
+    /// A kept-alive HTTP connection without a request is closed after this time (75 s).
+    pub http_idle_timeout_ms: u64,
+    /// An HTTP body must arrive within this time (60 s) plus one second for each 16 KiB of it, else 408 and close.
+    pub body_timeout_ms: u64,
+    /// An HTTP head may have this many bytes (16 KiB), else 431 and close.
+    pub head_bytes_max: usize,
+    /// An HTTP head may have this many header fields (64), else 431 and close.
+    pub headers_max: usize,
+    /// An HTTP request target may have this many bytes (8 KiB), else 414 and close.
+    pub target_bytes_max: usize,
+    /// A WebSocket that was silent for this time is sent a ping (25 s).
+    pub ping_interval_ms: u64,
+    /// A WebSocket that was silent for this time is closed (50 s).
+    pub silence_timeout_ms: u64,
+    /// An event stream on which nothing was written gets a comment this often (15 s), so that proxies keep it open.
+    pub comment_interval_ms: u64,
+    /// After this many unreadable messages in a row (10) a connection is closed.
+    pub unreadable_max: u32,
+    /// After the last byte was queued, a closing connection has this long to take it and to end (5 s), then it is cut.
+    pub close_timeout_ms: u64,
+    /// While this many bytes of answers wait in a connection's outbox (64 KiB), it is not read.
+    pub answers_bytes_max: usize,
+    /// While this many requests wait for another shard's answer (64), a connection is not read.
+    pub requests_in_flight_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            message_bytes_max: 1 << 20,
+            first_byte_timeout_ms: 60_000,
+            head_timeout_ms: 10_000,
+            http_idle_timeout_ms: 75_000,
+            body_timeout_ms: 60_000,
+            head_bytes_max: 16 << 10,
+            headers_max: 64,
+            target_bytes_max: 8 << 10,
+            ping_interval_ms: 25_000,
+            silence_timeout_ms: 50_000,
+            comment_interval_ms: 15_000,
+            unreadable_max: 10,
+            close_timeout_ms: 5_000,
+            answers_bytes_max: 64 << 10,
+            requests_in_flight_max: 64,
+        }
+    }
+}
+
+impl Limits {
+    /// The largest JSON object that is read as one request.
+    ///
+    /// `message_bytes_max` counts the decoded payload, and JSON may spend six bytes (`\u0000`) on one: an object has
+    /// room for that, and for its other fields. A buffer grows with the bytes that arrive, not to this size.
+    pub fn request_bytes_max(&self) -> usize {
+        self.message_bytes_max.saturating_mul(6).saturating_add(8 << 10)
+    }
+}

@@ -1,0 +1,63 @@
+//! JSON lines: the protocol of PROTOCOL.md over TCP, Unix and whatever carries a stream.
+
+use sockeye_hub::ClientId;
+use sockeye_wire::json::Code;
+use sockeye_wire::line::LineDecoder;
+
+use crate::connection::Context;
+use crate::form::Form;
+use crate::request::{self, Objects};
+
+/// The state of a connection that speaks lines.
+#[derive(Debug)]
+pub(crate) struct Lines {
+    decoder: LineDecoder,
+    objects: Objects,
+}
+
+impl Lines {
+    pub(crate) fn new(line_bytes_max: usize) -> Self {
+        Lines { decoder: LineDecoder::new(line_bytes_max), objects: Objects::new(Form::Line) }
+    }
+
+    /// Takes lines from `input[*at..]` until all is taken, the client must be waited for, or the connection is to close.
+    /// Returns whether it goes on.
+    pub(crate) fn handle_input(
+        &mut self,
+        client: ClientId,
+        input: &[u8],
+        at: &mut usize,
+        cx: &mut Context<'_>,
+    ) -> bool {
+        while !cx.must_pause(client) {
+            match self.decoder.decode(input, at) {
+                Ok(None) => return true,
+                Ok(Some(line)) => {
+                    if !self.objects.handle_line(client, line, cx) {
+                        return false;
+                    }
+                }
+                Err(error) => {
+                    if !self.objects.refuse_unreadable(client, Code::TooLarge, &error.to_string(), cx) {
+                        return false;
+                    }
+                }
+            }
+        }
+        true
+    }
+
+    /// The end of input also ends a last line that has no newline: `printf '{..}' | nc` leaves it out.
+    pub(crate) fn handle_end(&mut self, client: ClientId, cx: &mut Context<'_>) {
+        if let Some(line) = self.decoder.finish() {
+            self.objects.handle_line(client, &line, cx);
+        }
+    }
+}
+
+impl Objects {
+    fn handle_line(&mut self, client: ClientId, line: &[u8], cx: &mut Context<'_>) -> bool {
+        let blank = line.iter().all(u8::is_ascii_whitespace);
+        blank || request::handle(self, client, line, cx)
+    }
+}

@@ -1,0 +1,158 @@
+//! One JSON object becomes one call of the hub; what the hub need not know is answered here.
+
+use sockeye_hub::{ClientId, Kind, Past, Position, Publish, Slow, Start, Subscribe, Tag};
+use sockeye_wire::json::{self, BadRequest, Code, Verb};
+
+use crate::connection::Context;
+use crate::form::{self, Form};
+
+/// The version of the protocol that this server speaks.
+const PROTOCOL_VERSION: u64 = 1;
+
+/// A conversation in JSON objects: how they are framed, and how well it goes.
+#[derive(Debug)]
+pub(crate) struct Objects {
+    form: Form,
+    unreadable_in_a_row: u32,
+}
+
+impl Objects {
+    pub(crate) fn new(form: Form) -> Self {
+        Objects { form, unreadable_in_a_row: 0 }
+    }
+
+    /// Says one object to the client: at once, or behind what its outbox holds.
+    pub(crate) fn say(&self, client: ClientId, cx: &mut Context<'_>, write: impl FnOnce(&mut Vec<u8>)) {
+        let form = self.form;
+        cx.say(client, |out| frame(form, out, 0, write));
+    }
+
+    /// Refuses what could not be read. Returns false when it was one too many in a row.
+    pub(crate) fn refuse_unreadable(
+        &mut self,
+        client: ClientId,
+        code: Code,
+        why: &str,
+        cx: &mut Context<'_>,
+    ) -> bool {
+        self.say(client, cx, |out| json::write_error(out, None, code, why, code.retry()));
+        self.unreadable_in_a_row += 1;
+        self.unreadable_in_a_row < cx.limits.unreadable_max
+    }
+}
+
+/// Appends what `write` appends, framed for `form`. `guess` is about how many bytes that will be.
+pub(crate) fn frame(form: Form, out: &mut Vec<u8>, guess: usize, write: impl FnOnce(&mut Vec<u8>)) {
+    match form {
+        Form::Line => {
+            write(out);
+            out.push(b'\n');
+        }
+        Form::Frame => form::write_framed(out, guess, write),
+        Form::Event | Form::PatternEvent => {
+            let mut data = Vec::new();
+            write(&mut data);
+            sockeye_wire::http::write_event(out, None, &data);
+        }
+        // A raw socket has no place for anything but payloads.
+        Form::Raw => {}
+    }
+}
+
+/// Handles one object. Returns whether the connection goes on.
+pub(crate) fn handle(objects: &mut Objects, client: ClientId, text: &[u8], cx: &mut Context<'_>) -> bool {
+    let request = match json::parse_request(text) {
+        Ok(request) => request,
+        Err(bad) => return refuse(objects, client, &bad, cx),
+    };
+    objects.unreadable_in_a_row = 0;
+    let id = request.id.as_ref().map(|id| id.as_str());
+    let tag = || id.map_or(Tag::Silent, |id| Tag::Id(id.into()));
+
+    match request.verb {
+        Verb::Publish { channel, payload, key } => {
+            let kind = match payload.kind {
+                json::Kind::Text => Kind::String,
+                json::Kind::Json => Kind::Json,
+                json::Kind::Binary => Kind::Binary,
+            };
+            let publish = Publish { channel: &channel, kind, payload: payload.bytes, key: key.as_deref() };
+            cx.hub.publish(client, tag(), publish, cx.now);
+        }
+        Verb::Subscribe { name, since, last, own, slow } => {
+            let start = match (since.as_deref().map(parse_since), last) {
+                (None, None) => Ok(Start::Live),
+                (None, Some(count)) => Ok(Start::Last(count)),
+                (Some(since), None) => since.map(Start::Since),
+                (Some(_), Some(_)) => Err("\"since\" and \"last\" exclude each other in \"sub\""),
+            };
+            match start {
+                Ok(start) => cx.hub.subscribe(
+                    client,
+                    tag(),
+                    &name,
+                    Subscribe { start, own, slow: slow_of(slow) },
+                    cx.now,
+                ),
+                Err(why) => bad(objects, client, id, why, cx),
+            }
+        }
+        Verb::Unsubscribe { name } => cx.hub.unsubscribe(client, tag(), &name, cx.now),
+        Verb::Past { channel, last, since } => match since.as_deref().map(parse_since).transpose() {
+            Ok(since) => cx.hub.past(client, tag(), &channel, Past { last, since }, cx.now),
+            Err(why) => bad(objects, client, id, why, cx),
+        },
+        Verb::Ping { value } => objects.say(client, cx, |out| json::write_pong(out, value.as_str())),
+        Verb::Hello { version: PROTOCOL_VERSION } => {
+            if let Some(id) = id {
+                hello(objects, client, id, cx);
+            }
+        }
+        Verb::Hello { .. } => {
+            bad(objects, client, id, "this server speaks version 1 of the protocol: {\"hello\":1}", cx)
+        }
+    }
+    true
+}
+
+fn hello(objects: &Objects, client: ClientId, id: &str, cx: &mut Context<'_>) {
+    use std::io::Write as _;
+    let you = cx.hub.publisher_number(client);
+    let (server, limits) = (&cx.site.server, cx.limits);
+    let mut answer = Vec::with_capacity(128);
+    write!(
+        answer,
+        "{{\"ok\":{id},\"server\":\"{server}\",\"you\":\"c{you}\",\"ping_ms\":{},\"message_bytes_max\":{}}}",
+        limits.ping_interval_ms, limits.message_bytes_max
+    )
+    .expect("a write into memory succeeds");
+    objects.say(client, cx, |out| out.extend_from_slice(&answer));
+}
+
+fn bad(objects: &Objects, client: ClientId, id: Option<&str>, why: &str, cx: &mut Context<'_>) {
+    objects.say(client, cx, |out| json::write_error(out, id, Code::BadRequest, why, false));
+}
+
+fn refuse(objects: &mut Objects, client: ClientId, bad: &BadRequest, cx: &mut Context<'_>) -> bool {
+    if bad.unreadable {
+        return objects.refuse_unreadable(client, bad.code, &bad.why, cx);
+    }
+    objects.unreadable_in_a_row = 0;
+    objects.say(client, cx, |out| {
+        json::write_error(out, bad.id.as_deref(), bad.code, &bad.why, bad.code.retry())
+    });
+    true
+}
+
+/// Reads a position as clients write it.
+pub(crate) fn parse_since(text: &str) -> Result<Position, &'static str> {
+    text.parse().map_err(|_| "\"since\" takes a position as in \"at\", such as \"k3f:118\"")
+}
+
+pub(crate) fn slow_of(slow: json::Slow) -> Slow {
+    match slow {
+        json::Slow::All => Slow::All,
+        json::Slow::Latest => Slow::Latest,
+        json::Slow::Close => Slow::Close,
+    }
+}

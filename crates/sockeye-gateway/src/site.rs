@@ -1,0 +1,152 @@
+//! What a connection must know of the server around it: its name, its pages, and which browsers it trusts.
+
+use std::net::IpAddr;
+
+use sockeye_hub::Hub;
+
+/// The fixed facts of a server.
+#[derive(Clone, Debug)]
+pub struct Site {
+    /// Name and version, as `hello` tells them: `sockeye/0.1.0`.
+    pub server: String,
+    /// Web origins (`https://chat.example`) whose pages may use this server, beside its own.
+    pub origins: Vec<String>,
+    /// Which names a request may call this server by.
+    pub hosts: Hosts,
+}
+
+/// The names by which a request may call this server.
+///
+/// While nobody has to say who he is, a page from elsewhere could reach a loopback server by letting its own name point
+/// here (DNS rebinding). Its requests then carry its own name as Host, and are refused. An address cannot be rebound.
+#[derive(Clone, Debug, Default)]
+pub struct Hosts {
+    /// Names listed in the configuration or listened on; `localhost` is always among them.
+    pub names: Vec<String>,
+    /// Addresses listened on; loopback ones are always among them.
+    pub addresses: Vec<IpAddr>,
+    /// Every address is allowed: the server listens on all of them (`0.0.0.0`, `[::]`).
+    pub any_address: bool,
+}
+
+impl Hosts {
+    /// Says whether a Host header (`name`, `name:port`, `[address]:port`) calls this server.
+    pub fn allow(&self, host: &str) -> bool {
+        let name = without_port(host);
+        if let Ok(address) = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
+            return address.is_loopback() || self.any_address || self.addresses.contains(&address);
+        }
+        name.eq_ignore_ascii_case("localhost")
+            || self.names.iter().any(|allowed| allowed.eq_ignore_ascii_case(name))
+    }
+}
+
+impl Site {
+    /// Says whether a browser's page from `origin` may talk to this server, which it called `host`.
+    pub fn trusts(&self, origin: &str, host: &str) -> bool {
+        self.is_own(origin, host) || self.lists(origin)
+    }
+
+    /// Says whether `origin` is the server's own, under the name it was called by.
+    pub fn is_own(&self, origin: &str, host: &str) -> bool {
+        let (own, default_port) = match origin.split_once("://") {
+            Some(("http", rest)) => (rest, ":80"),
+            Some(("https", rest)) => (rest, ":443"),
+            _ => return false,
+        };
+        let host = host.strip_suffix(default_port).unwrap_or(host);
+        !own.is_empty() && own.strip_suffix(default_port).unwrap_or(own).eq_ignore_ascii_case(host)
+    }
+
+    /// Says whether `origin` is listed in the configuration.
+    pub fn lists(&self, origin: &str) -> bool {
+        self.origins.iter().any(|listed| listed.eq_ignore_ascii_case(origin))
+    }
+}
+
+fn without_port(host: &str) -> &str {
+    match host.rfind(':') {
+        Some(colon)
+            if !host[colon..].contains(']') && host[colon + 1..].bytes().all(|b| b.is_ascii_digit()) =>
+        {
+            &host[..colon]
+        }
+        _ => host,
+    }
+}
+
+/// A file of the page.
+#[derive(Clone, Copy, Debug)]
+pub struct Asset {
+    /// Its Content-Type.
+    pub content_type: &'static str,
+    /// Its content.
+    pub bytes: &'static [u8],
+    /// Its entity tag, with quotes.
+    pub etag: &'static str,
+}
+
+/// What only the shell can answer: its embedded pages and its own figures.
+pub trait Pages {
+    /// The page's file at `path` (`/`, `/client.js`), if there is one.
+    fn asset(&self, path: &str) -> Option<Asset>;
+    /// The figures of `/metrics`, in the Prometheus text format.
+    fn metrics(&self, hub: &Hub) -> String;
+    /// Whether new work is welcome; false while draining.
+    fn ready(&self) -> bool;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn site() -> Site {
+        Site {
+            server: "sockeye/0".into(),
+            origins: vec!["https://chat.example".into()],
+            hosts: Hosts { names: vec!["inner.example".into()], addresses: vec![], any_address: false },
+        }
+    }
+
+    #[test]
+    fn loopback_and_listed_names_are_allowed_hosts_and_others_are_not() {
+        let hosts = site().hosts;
+
+        for host in [
+            "localhost",
+            "LocalHost:7625",
+            "127.0.0.1",
+            "127.0.0.9:80",
+            "[::1]:7625",
+            "[::1]",
+            "inner.example:1",
+        ] {
+            assert!(hosts.allow(host), "{host}");
+        }
+        for host in
+            ["evil.example", "localhost.evil.example", "10.0.0.1", "[2001:db8::1]:80", "", "127.0.0.1.evil"]
+        {
+            assert!(!hosts.allow(host), "{host}");
+        }
+    }
+
+    #[test]
+    fn only_the_own_and_the_listed_origins_are_trusted() {
+        let site = site();
+
+        assert!(site.trusts("http://localhost:7625", "localhost:7625"));
+        assert!(site.trusts("http://localhost", "localhost:80"));
+        assert!(site.trusts("https://chat.example", "localhost:7625"));
+        for origin in [
+            "null",
+            "",
+            "http://",
+            "http://localhost:7626",
+            "https://evil.example",
+            "file://",
+            "http://localhost",
+        ] {
+            assert!(!site.trusts(origin, "localhost:7625"), "{origin}");
+        }
+    }
+}

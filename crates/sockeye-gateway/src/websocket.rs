@@ -1,0 +1,294 @@
+//! A WebSocket after its handshake, in its three uses: the protocol (`/ws`), one channel raw (`/ch/NAME`), an echo.
+//!
+//! Deliberately absent: the handshake, which is an HTTP request and stands in `route.rs`.
+
+use std::borrow::Cow;
+
+use sockeye_hub::{Answer, ClientId, Gap, Kind, Publish, RefusalCode, Tag};
+use sockeye_wire::json::{self, Code};
+use sockeye_wire::websocket::{self, Decoder, Event, MessageKind, Opcode, Payload, Role};
+
+use crate::connection::Context;
+use crate::form::Form;
+use crate::out::IN_PLACE_BYTES_MIN;
+use crate::request::{self, Objects};
+
+/// The state of an open WebSocket.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    decoder: Decoder,
+    mode: Mode,
+}
+
+/// What a WebSocket is used for.
+#[derive(Debug)]
+pub(crate) enum Mode {
+    /// JSON objects, one a text frame.
+    Objects(Objects),
+    /// The bare payloads of one channel.
+    Raw(Box<Raw>),
+    /// Every message comes back.
+    Echo,
+}
+
+/// A WebSocket that is one channel.
+#[derive(Debug)]
+pub(crate) struct Raw {
+    pub(crate) channel: Box<str>,
+    pub(crate) publishes: bool,
+    /// The client agreed to gaps that it is not told of (`?slow=latest`).
+    pub(crate) consents_to_gaps: bool,
+}
+
+/// RFC 6455, 7.4.1, and the registry beside it.
+pub(crate) mod close {
+    pub(crate) const GOING_AWAY: u16 = 1001;
+    pub(crate) const POLICY: u16 = 1008;
+    pub(crate) const TOO_LARGE: u16 = 1009;
+    pub(crate) const INTERNAL: u16 = 1011;
+    pub(crate) const TRY_AGAIN_LATER: u16 = 1013;
+}
+
+/// What became of one input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// The connection goes on.
+    Open,
+    /// A close frame was said: the connection ends when it is written.
+    Closing,
+}
+
+impl Socket {
+    pub(crate) fn new(mode: Mode, cx_limits: &crate::Limits) -> Self {
+        let message_bytes_max = match mode {
+            Mode::Objects(_) => cx_limits.request_bytes_max(),
+            Mode::Raw(_) | Mode::Echo => cx_limits.message_bytes_max,
+        };
+        Socket { decoder: Decoder::new(Role::Server, message_bytes_max), mode }
+    }
+
+    pub(crate) fn form(&self) -> Form {
+        if matches!(self.mode, Mode::Objects(_)) { Form::Frame } else { Form::Raw }
+    }
+
+    pub(crate) fn mode(&self) -> &Mode {
+        &self.mode
+    }
+
+    /// Takes frames from `input[*at..]` until all is taken or the client must be waited for.
+    pub(crate) fn handle_input(
+        &mut self,
+        client: ClientId,
+        input: &mut [u8],
+        at: &mut usize,
+        cx: &mut Context<'_>,
+    ) -> Outcome {
+        if matches!(self.mode, Mode::Echo) {
+            return self.handle_echo(client, input, at, cx);
+        }
+        while !cx.must_pause(client) {
+            let event = match self.decoder.decode(input, at) {
+                Ok(Some(event)) => event,
+                Ok(None) => return Outcome::Open,
+                Err(error) => return self.fail(client, &error, cx),
+            };
+            let outcome = match event {
+                Event::Message { kind, payload } => self.handle_message(client, kind, &payload, input, cx),
+                other => self.handle_control(client, other, input, cx),
+            };
+            if outcome == Outcome::Closing {
+                return outcome;
+            }
+        }
+        Outcome::Open
+    }
+
+    /// The echo has no use for the hub; its answers go straight from frame to frame.
+    fn handle_echo(
+        &mut self,
+        client: ClientId,
+        input: &mut [u8],
+        at: &mut usize,
+        cx: &mut Context<'_>,
+    ) -> Outcome {
+        if cx.must_pause(client) {
+            return Outcome::Open;
+        }
+        let direct = cx.hub.outbox(client).is_empty();
+        let paused_at = cx.limits.answers_bytes_max.max(input.len());
+        loop {
+            let event = match self.decoder.decode(input, at) {
+                Ok(Some(event)) => event,
+                Ok(None) => return Outcome::Open,
+                Err(error) => return self.fail(client, &error, cx),
+            };
+            match event {
+                Event::Message { kind, payload } => {
+                    let opcode = opcode_of(kind);
+                    match payload {
+                        // The client's header had a mask of 4 bytes more than ours, so ours fits before the payload,
+                        // unless that header came in an earlier read.
+                        Payload::Input(range)
+                            if direct
+                                && range.len() >= IN_PLACE_BYTES_MIN
+                                && range.start >= HEADER_BYTES_MAX =>
+                        {
+                            let header = websocket::frame_header(opcode, range.len());
+                            let start = range.start - header.as_slice().len();
+                            input[start..range.start].copy_from_slice(header.as_slice());
+                            cx.out.push_input(start..range.end);
+                        }
+                        payload => {
+                            let bytes = self.decoder.bytes(input, &payload);
+                            if direct {
+                                websocket::write_frame(cx.out.scratch(), opcode, bytes);
+                            } else {
+                                cx.say(client, |out| websocket::write_frame(out, opcode, bytes));
+                            }
+                        }
+                    }
+                }
+                other => {
+                    if self.handle_control(client, other, input, cx) == Outcome::Closing {
+                        return Outcome::Closing;
+                    }
+                }
+            }
+            if cx.out.len() > paused_at || (!direct && cx.must_pause(client)) {
+                return Outcome::Open;
+            }
+        }
+    }
+
+    fn handle_message(
+        &mut self,
+        client: ClientId,
+        kind: MessageKind,
+        payload: &Payload,
+        input: &[u8],
+        cx: &mut Context<'_>,
+    ) -> Outcome {
+        match &mut self.mode {
+            Mode::Objects(objects) => {
+                let goes_on = match kind {
+                    MessageKind::Text => {
+                        request::handle(objects, client, self.decoder.bytes(input, payload), cx)
+                    }
+                    MessageKind::Binary => {
+                        let why = "this socket takes JSON objects in text frames, not binary frames";
+                        objects.refuse_unreadable(client, Code::BadRequest, why, cx)
+                    }
+                };
+                if goes_on {
+                    return Outcome::Open;
+                }
+                say_close(client, close::POLICY, "too many unreadable messages in a row", cx)
+            }
+            Mode::Raw(raw) if !raw.publishes => {
+                say_close(client, close::POLICY, "this socket was opened to hear only (pub=0)", cx)
+            }
+            Mode::Raw(raw) => {
+                let kind = if kind == MessageKind::Binary { Kind::Binary } else { Kind::Text };
+                let payload = match payload {
+                    Payload::Input(range) => Cow::Borrowed(&input[range.clone()]),
+                    Payload::Assembled => Cow::Owned(self.decoder.take_assembled()),
+                };
+                let publish = Publish { channel: &raw.channel, kind, payload, key: None };
+                cx.hub.publish(client, Tag::Silent, publish, cx.now);
+                Outcome::Open
+            }
+            Mode::Echo => Outcome::Open,
+        }
+    }
+
+    fn handle_control(
+        &mut self,
+        client: ClientId,
+        event: Event,
+        input: &[u8],
+        cx: &mut Context<'_>,
+    ) -> Outcome {
+        match event {
+            // RFC 6455, 5.5.2: a pong carries the ping's payload.
+            Event::Ping(payload) => {
+                let bytes = self.decoder.bytes(input, &payload);
+                cx.say(client, |out| websocket::write_frame(out, Opcode::Pong, bytes));
+                Outcome::Open
+            }
+            // RFC 6455, 5.5.1: the code that came goes back; one without a code is answered by one without.
+            Event::Close { code, .. } => {
+                cx.say(client, |out| websocket::write_close(out, code, ""));
+                Outcome::Closing
+            }
+            Event::Pong(_) | Event::Message { .. } => Outcome::Open,
+        }
+    }
+
+    fn fail(&mut self, client: ClientId, error: &websocket::Error, cx: &mut Context<'_>) -> Outcome {
+        let code = error.close_code();
+        if let (Mode::Objects(objects), close::TOO_LARGE) = (&self.mode, code) {
+            let why = format!("a request may have {} bytes", cx.limits.request_bytes_max());
+            objects.say(client, cx, |out| json::write_error(out, None, Code::TooLarge, &why, false));
+        }
+        say_close(client, code, &error.to_string(), cx)
+    }
+
+    /// Appends what the hub answered. Returns whether the socket goes on.
+    pub(crate) fn encode_answer(&self, answer: &Answer, out: &mut Vec<u8>) -> Outcome {
+        match &self.mode {
+            Mode::Objects(_) => {
+                request::frame(Form::Frame, out, 64, |out| crate::answer::write_answer(out, answer));
+                Outcome::Open
+            }
+            // A raw socket has no place for answers: a refusal closes it, and says why in the close frame.
+            Mode::Raw(_) => match &answer.result {
+                Ok(_) => Outcome::Open,
+                Err(refusal) => {
+                    let code = match refusal.code {
+                        RefusalCode::TooLarge => close::TOO_LARGE,
+                        RefusalCode::TooMany | RefusalCode::Busy => close::TRY_AGAIN_LATER,
+                        RefusalCode::BadRequest | RefusalCode::Denied | RefusalCode::NotFound => {
+                            close::POLICY
+                        }
+                        _ => close::INTERNAL,
+                    };
+                    websocket::write_close(out, Some(code), &refusal.why);
+                    Outcome::Closing
+                }
+            },
+            Mode::Echo => Outcome::Open,
+        }
+    }
+
+    /// Appends a gap. Returns whether the socket goes on.
+    pub(crate) fn encode_gap(&self, gap: &Gap, out: &mut Vec<u8>) -> Outcome {
+        match &self.mode {
+            Mode::Objects(_) => {
+                request::frame(Form::Frame, out, 128, |out| crate::answer::write_gap(out, gap));
+                Outcome::Open
+            }
+            Mode::Raw(raw) if !raw.consents_to_gaps => {
+                websocket::write_close(out, Some(close::TRY_AGAIN_LATER), "too slow: messages were missed");
+                Outcome::Closing
+            }
+            Mode::Raw(_) | Mode::Echo => Outcome::Open,
+        }
+    }
+}
+
+/// RFC 6455, 5.2: the longest header without a mask. A masked header is at least as long as ours plus the mask; only one
+/// that began in an earlier read leaves less room than this before its payload.
+const HEADER_BYTES_MAX: usize = 4;
+
+/// Says a close frame of our own.
+pub(crate) fn say_close(client: ClientId, code: u16, reason: &str, cx: &mut Context<'_>) -> Outcome {
+    cx.say(client, |out| websocket::write_close(out, Some(code), reason));
+    Outcome::Closing
+}
+
+fn opcode_of(kind: MessageKind) -> Opcode {
+    match kind {
+        MessageKind::Text => Opcode::Text,
+        MessageKind::Binary => Opcode::Binary,
+    }
+}

@@ -1,0 +1,38 @@
+//! `sockeye check`: what a configuration means, or what is wrong with it.
+
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::Args;
+
+use super::Failure;
+use crate::config::{Config, Overrides};
+
+/// Check a configuration, or print every key with its value and what it does
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  sockeye check --config sockeye.toml\n  sockeye check --print > sockeye.toml    a file to begin with"
+)]
+pub(super) struct Check {
+    /// The configuration file to check; without one, the defaults
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Print the whole configuration, each key with its comment
+    #[arg(long)]
+    print: bool,
+}
+
+impl Check {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let config = Config::load(self.config.as_deref(), Overrides::default())?;
+        let mut out = io::stdout().lock();
+        if self.print {
+            write!(out, "{}", config.print()).context("cannot write to standard output")?;
+        } else {
+            let whose = self.config.map_or("the defaults".into(), |path| path.display().to_string());
+            writeln!(out, "{whose}: good").context("cannot write to standard output")?;
+        }
+        Ok(())
+    }
+}

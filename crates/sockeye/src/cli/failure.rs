@@ -1,0 +1,110 @@
+//! How a command ends: the exit codes, which are the same for all of them, and the words that go with them.
+
+use std::fmt;
+use std::io::{self, Write as _};
+
+use crate::config::ConfigError;
+use crate::server::{ListenError, ServeError};
+use crate::tool::ToolError;
+
+/// What an exit code says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Everything was done.
+    Done = 0,
+    /// We have a bug, or the system failed us.
+    Internal = 1,
+    /// A flag, key, address or name is wrong.
+    Usage = 2,
+    /// A host name was not found.
+    NameNotFound = 3,
+    /// The peer refused, or cannot be reached.
+    Unreachable = 4,
+    /// It took too long.
+    TimedOut = 5,
+    /// The peer refused the handshake, or what was asked.
+    Refused = 7,
+    /// The connection ended before everything was done.
+    EndedEarly = 8,
+    /// A permission is missing.
+    Permission = 10,
+    /// The address is in use.
+    InUse = 11,
+}
+
+/// Why a command did not do what it was asked.
+#[derive(Debug)]
+pub struct Failure {
+    /// The exit code.
+    pub exit: Exit,
+    /// What happened, to what, and what to try.
+    pub message: String,
+}
+
+impl Failure {
+    /// Makes a failure.
+    pub fn new(exit: Exit, message: impl fmt::Display) -> Self {
+        Failure { exit, message: message.to_string() }
+    }
+
+    /// Tells it on standard error.
+    pub(super) fn tell(&self) {
+        // Where nobody can be told, the exit code still tells.
+        let _ = writeln!(io::stderr(), "sockeye: {}", self.message);
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        let exit = match &error {
+            ConfigError::Unreadable { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                Exit::Permission
+            }
+            _ => Exit::Usage,
+        };
+        Failure::new(exit, error)
+    }
+}
+
+impl From<ListenError> for Failure {
+    fn from(error: ListenError) -> Self {
+        let exit = match &error {
+            ListenError::InUse { .. } => Exit::InUse,
+            ListenError::Permission { .. } => Exit::Permission,
+            ListenError::Unusable { .. } => Exit::Usage,
+            _ => Exit::Internal,
+        };
+        Failure::new(exit, error)
+    }
+}
+
+impl From<ServeError> for Failure {
+    fn from(error: ServeError) -> Self {
+        match error {
+            ServeError::Listen(error) => error.into(),
+            error => Failure::new(Exit::Internal, error),
+        }
+    }
+}
+
+impl From<ToolError> for Failure {
+    fn from(error: ToolError) -> Self {
+        let exit = match &error {
+            ToolError::NameNotFound { .. } => Exit::NameNotFound,
+            ToolError::Unreachable { .. } => Exit::Unreachable,
+            ToolError::TimedOut { .. } => Exit::TimedOut,
+            ToolError::Handshake { .. } | ToolError::Refused { .. } => Exit::Refused,
+            ToolError::EndedEarly { .. } => Exit::EndedEarly,
+            ToolError::Unusable { .. } => Exit::Usage,
+            ToolError::Output { .. } => Exit::Internal,
+        };
+        Failure::new(exit, error)
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Failure::new(Exit::Internal, format!("{error:#}"))
+    }
+}

@@ -1,0 +1,54 @@
+//! The command line: one file per command, with its flags and its help.
+//!
+//! Standard output carries payload only; what is for people goes to standard error. Deliberately absent: what a command
+//! does, which is in `server` and `tool`.
+
+mod check;
+mod failure;
+mod publish;
+mod serve;
+mod subscribe;
+
+use clap::{Parser, Subcommand};
+
+pub use failure::{Exit, Failure};
+
+/// The real-time server where every kind of socket meets on the same channels.
+#[derive(Debug, Parser)]
+#[command(name = "sockeye", version, max_term_width = 100, arg_required_else_help = true)]
+#[command(after_help = "Begin with `sockeye serve`, and open the page that it prints.")]
+struct Command {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run the server
+    Serve(serve::Serve),
+    /// Publish a message, or every line of standard input
+    Pub(publish::Publish),
+    /// Hear a channel or a pattern, one message a line
+    Sub(subscribe::Subscribe),
+    /// Check a configuration, or print every key with its value and what it does
+    Check(check::Check),
+}
+
+/// Reads the arguments, does what they say, and returns the exit code.
+pub fn run() -> u8 {
+    // clap exits by itself: 0 after --help and --version, 2 after a wrong flag, which it names.
+    let command = Command::parse();
+    let result = match command.verb {
+        Verb::Serve(serve) => serve.run(),
+        Verb::Pub(publish) => publish.run(),
+        Verb::Sub(subscribe) => subscribe.run(),
+        Verb::Check(check) => check.run(),
+    };
+    match result {
+        Ok(()) => Exit::Done as u8,
+        Err(failure) => {
+            failure.tell();
+            failure.exit as u8
+        }
+    }
+}

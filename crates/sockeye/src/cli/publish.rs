@@ -1,0 +1,46 @@
+//! `sockeye pub`: the flags of publishing.
+
+use std::io::{self, IsTerminal as _, Write as _};
+
+use clap::Args;
+
+use super::{Exit, Failure};
+use crate::address::Address;
+use crate::tool::{self, Payload};
+
+/// Publish a message, or every line of standard input
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    sockeye pub chat/42 'hello'\n  \
+    sockeye pub prices/AAPL '{\"bid\":187.2}'              JSON is published as JSON\n  \
+    tail -f app.log | sockeye pub logs/app               each line is a message\n  \
+    sockeye pub --to unix:/run/sockeye.sock chat 'hi'\n\n\
+    It ends when the server has accepted every message; a refusal says why, with exit code 7.")]
+pub(super) struct Publish {
+    /// The channel
+    #[arg(value_parser = super::subscribe::parse_channel)]
+    channel: String,
+    /// The message; without it, each line of standard input is one
+    text: Option<String>,
+    /// The server: ws://HOST:PORT/ws, tcp:HOST:PORT or unix:PATH
+    #[arg(long, value_name = "ADDRESS", default_value = super::subscribe::DEFAULT_SERVER)]
+    to: Address,
+}
+
+impl Publish {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        if let Some(text) = &self.text {
+            tool::publish(&self.to, &self.channel, Payload::One(text.as_bytes()))?;
+            return Ok(());
+        }
+        let stdin = io::stdin();
+        if stdin.is_terminal() {
+            let _ = writeln!(io::stderr(), "each line is published to {}; end with Ctrl-D", self.channel);
+        }
+        let sent = tool::publish(&self.to, &self.channel, Payload::Lines(&mut stdin.lock()))?;
+        if sent == 0 {
+            return Err(Failure::new(Exit::Usage, "standard input was empty: nothing was published"));
+        }
+        Ok(())
+    }
+}

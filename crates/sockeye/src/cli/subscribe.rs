@@ -1,0 +1,84 @@
+//! `sockeye sub`: the flags of hearing.
+
+use std::io;
+
+use clap::Args;
+use sockeye_hub::{Position, check_name, check_pattern, is_pattern};
+
+use super::Failure;
+use crate::address::Address;
+use crate::tool::{self, Format, Hearing};
+
+/// Where a server is that was started without arguments.
+pub(super) const DEFAULT_SERVER: &str = "ws://localhost:7625/ws";
+
+/// Hear a channel or a pattern, one message a line
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    sockeye sub chat/42\n  \
+    sockeye sub 'sensors/+/temperature'           + is one level, # at the end is the rest\n  \
+    sockeye sub --last 1 --count 1 --raw image > image.png\n  \
+    sockeye sub --json --since k3f:118 chat/42    every message after that position\n\n\
+    What was missed is told on standard error, or with --json as an object. Exit code 8: the connection\n\
+    ended before --count messages had come.")]
+pub(super) struct Subscribe {
+    /// The channel or pattern
+    #[arg(value_parser = parse_channel_or_pattern)]
+    name: String,
+    /// The server: ws://HOST:PORT/ws, tcp:HOST:PORT or unix:PATH
+    #[arg(long, value_name = "ADDRESS", default_value = DEFAULT_SERVER)]
+    from: Address,
+    /// Begin after this position (the "at" of a message)
+    #[arg(long, value_name = "POSITION", conflicts_with = "last", value_parser = parse_position)]
+    since: Option<String>,
+    /// Begin with the newest N messages
+    #[arg(long, value_name = "N")]
+    last: Option<u64>,
+    /// End after N messages
+    #[arg(long, value_name = "N")]
+    count: Option<u64>,
+    /// Write the payloads' bytes and nothing else
+    #[arg(long, conflicts_with = "json")]
+    raw: bool,
+    /// Write the whole objects of the protocol
+    #[arg(long)]
+    json: bool,
+}
+
+impl Subscribe {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let format = match (self.raw, self.json) {
+            (true, _) => Format::Raw,
+            (_, true) => Format::Json,
+            _ => Format::Line,
+        };
+        let hearing = Hearing {
+            name: &self.name,
+            since: self.since.as_deref(),
+            last: self.last,
+            count: self.count,
+            format,
+        };
+        Ok(tool::subscribe(&self.from, &hearing, &mut io::stdout().lock())?)
+    }
+}
+
+/// Checks a channel's name before anything is connected to.
+pub(super) fn parse_channel(text: &str) -> Result<String, String> {
+    if is_pattern(text) {
+        return Err("this is a pattern: a message is published to one channel".into());
+    }
+    check_name(text).map(|()| text.to_owned()).map_err(|error| error.to_string())
+}
+
+fn parse_channel_or_pattern(text: &str) -> Result<String, String> {
+    if is_pattern(text) {
+        return check_pattern(text).map(|()| text.to_owned()).map_err(|error| error.to_string());
+    }
+    parse_channel(text)
+}
+
+fn parse_position(text: &str) -> Result<String, String> {
+    let known = text.parse::<Position>().map(|_| text.to_owned());
+    known.map_err(|_| "a position is written like k3f:118, as in the \"at\" of a message".into())
+}

@@ -1,0 +1,249 @@
+//! The configuration as written: a TOML file read into a [`Config`], and a [`Config`] printed as such a file.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use sockeye_hub::{Rule, RuleKind};
+use toml::{Table, Value};
+
+use super::Config;
+use super::key::{Field, KEYS};
+use super::unit::{parse_bytes, parse_milliseconds, print_bytes, print_milliseconds};
+use crate::address::{Address, nearest};
+
+/// Why a configuration cannot be used: what, where, and what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration file {path}: {source}")]
+    Unreadable {
+        /// The file.
+        path: String,
+        /// The system's error.
+        source: std::io::Error,
+    },
+    /// The file is not TOML.
+    #[error("{path} is not TOML: {why}")]
+    Syntax {
+        /// The file.
+        path: String,
+        /// Where and why.
+        why: String,
+    },
+    /// A key is wrong.
+    #[error("{path}: {key}: {why}")]
+    Key {
+        /// The file.
+        path: String,
+        /// The key.
+        key: String,
+        /// Why, and what is allowed.
+        why: String,
+    },
+    /// The whole does not fit together.
+    #[error("{key}: {why}")]
+    Whole {
+        /// The key that is most to blame.
+        key: &'static str,
+        /// Why, and what is allowed.
+        why: String,
+    },
+}
+
+impl ConfigError {
+    pub(super) fn whole(key: &'static str, why: impl Into<String>) -> Self {
+        ConfigError::Whole { key, why: why.into() }
+    }
+}
+
+/// A fault of one key, before it is known in which file.
+struct Fault {
+    key: String,
+    why: String,
+}
+
+fn fault<T>(key: impl Into<String>, why: impl Into<String>) -> Result<T, Fault> {
+    Err(Fault { key: key.into(), why: why.into() })
+}
+
+/// Reads a file over the defaults.
+pub(super) fn read(path: &Path) -> Result<Config, ConfigError> {
+    let name = path.display().to_string();
+    let text =
+        fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: name.clone(), source })?;
+    let table: Table = text.parse().map_err(|error: toml::de::Error| ConfigError::Syntax {
+        path: name.clone(),
+        why: error.to_string(),
+    })?;
+    let mut config = Config::default();
+    apply(&mut config, &table).map_err(|Fault { key, why }| ConfigError::Key { path: name, key, why })?;
+    Ok(config)
+}
+
+fn apply(config: &mut Config, table: &Table) -> Result<(), Fault> {
+    for (name, value) in table {
+        match (name.as_str(), value) {
+            ("channels", Value::Array(rules)) => {
+                for (index, rule) in rules.iter().enumerate() {
+                    let rule = read_rule(&format!("channels[{index}]"), rule, &config.default_rule)?;
+                    config.rules.push(rule);
+                }
+            }
+            ("channels", _) => return fault("channels", "is a list of tables: write [[channels]]"),
+            ("limits" | "history", Value::Table(section)) => {
+                for (key, value) in section {
+                    set(config, &format!("{name}.{key}"), value)?;
+                }
+            }
+            ("limits" | "history", _) => return fault(name, format!("is a table: write [{name}]")),
+            _ => set(config, name, value)?,
+        }
+    }
+    Ok(())
+}
+
+fn set(config: &mut Config, path: &str, value: &Value) -> Result<(), Fault> {
+    let Some(key) = KEYS.iter().find(|key| key.path == path) else {
+        let known: Vec<&str> =
+            KEYS.iter().map(|key| key.path).chain(["channels", "limits", "history"]).collect();
+        return fault(path, unknown(path, &known));
+    };
+    match ((key.field)(config), value) {
+        (Field::Addresses(field), Value::Array(values)) => {
+            *field = texts(path, values)?
+                .iter()
+                .map(|text| text.parse::<Address>().or_else(|error| fault(path, error.to_string())))
+                .collect::<Result<_, _>>()?;
+        }
+        (Field::Texts(field), Value::Array(values)) => *field = texts(path, values)?,
+        (Field::Addresses(_) | Field::Texts(_), _) => {
+            return fault(path, "takes a list of texts: [\"...\", \"...\"]");
+        }
+        (Field::Flag(field), Value::Boolean(flag)) => *field = *flag,
+        (Field::Flag(_), _) => return fault(path, "takes true or false"),
+        (Field::Bytes(field), value) => *field = positive(path, bytes(path, value)?)?,
+        (Field::Count(field), value) => *field = positive(path, count(path, value)?)?,
+        (Field::Count32(field), value) => {
+            let count = positive(path, count(path, value)?)?;
+            *field = u32::try_from(count).or_else(|_| fault(path, "is too large"))?;
+        }
+        (Field::Time(field), value) => *field = positive(path, time(path, value)?)?,
+    }
+    Ok(())
+}
+
+/// A bound of nothing would refuse everything, and is never what is meant.
+fn positive<T: PartialEq + Default>(path: &str, number: T) -> Result<T, Fault> {
+    if number == T::default() { fault(path, "must be more than 0") } else { Ok(number) }
+}
+
+fn read_rule(path: &str, value: &Value, default: &Rule) -> Result<Rule, Fault> {
+    const FIELDS: [&str; 5] = ["pattern", "kind", "messages", "bytes", "age"];
+    let Value::Table(table) = value else { return fault(path, "is a table: write [[channels]]") };
+    let mut rule = Rule { pattern: String::new(), ..default.clone() };
+    for (name, value) in table {
+        let key = format!("{path}.{name}");
+        match (name.as_str(), value) {
+            ("pattern", Value::String(pattern)) => rule.pattern = pattern.clone(),
+            ("pattern", _) => return fault(key, "takes a text such as \"prices/#\""),
+            ("kind", Value::String(kind)) if kind == "live" => rule.kind = RuleKind::Live,
+            ("kind", Value::String(kind)) if kind == "kept" => rule.kind = RuleKind::Kept,
+            ("kind", _) => return fault(key, "takes \"live\" or \"kept\""),
+            ("messages", value) => rule.messages = positive(&key, count(&key, value)?)?,
+            ("bytes", value) => rule.bytes = positive(&key, bytes(&key, value)?)?,
+            ("age", value) => rule.age_ms = positive(&key, time(&key, value)?)?,
+            _ => return fault(key, unknown(name, &FIELDS)),
+        }
+    }
+    if rule.pattern.is_empty() {
+        return fault(path, "has no pattern: add pattern = \"prices/#\"");
+    }
+    Ok(rule)
+}
+
+fn unknown(name: &str, known: &[&str]) -> String {
+    match nearest(name, known) {
+        Some(near) => format!("is not a key; did you mean {near:?}?"),
+        None => "is not a key; `sockeye check --print` lists them all".into(),
+    }
+}
+
+fn texts(path: &str, values: &[Value]) -> Result<Vec<String>, Fault> {
+    let text = |value: &Value| match value {
+        Value::String(text) => Ok(text.clone()),
+        other => fault(path, format!("takes texts, not {other}")),
+    };
+    values.iter().map(text).collect()
+}
+
+fn count(path: &str, value: &Value) -> Result<usize, Fault> {
+    match value {
+        Value::Integer(number) => {
+            usize::try_from(*number).or_else(|_| fault(path, "takes a number that is not negative"))
+        }
+        other => fault(path, format!("takes a whole number, not {other}")),
+    }
+}
+
+fn bytes(path: &str, value: &Value) -> Result<usize, Fault> {
+    match value {
+        Value::String(text) => parse_bytes(text).or_else(|why| fault(path, why)),
+        other => count(path, other),
+    }
+}
+
+fn time(path: &str, value: &Value) -> Result<u64, Fault> {
+    match value {
+        Value::String(text) => parse_milliseconds(text).or_else(|why| fault(path, why)),
+        other => fault(path, format!("takes a time such as \"25s\", not {other}")),
+    }
+}
+
+/// Prints every key with its comment and value.
+pub(super) fn print(config: &Config) -> String {
+    let mut config = config.clone();
+    let mut out =
+        String::from("# The configuration of a Sockeye server: every key, and what it is set to.\n");
+    let mut section = "";
+    for key in KEYS {
+        let (in_section, name) = key.path.split_once('.').unwrap_or(("", key.path));
+        if in_section != section {
+            section = in_section;
+            let _ = write!(out, "\n[{section}]");
+        }
+        let _ = write!(out, "\n# {}\n{name} = {}\n", key.comment, value_of((key.field)(&mut config)));
+    }
+    if config.rules.is_empty() {
+        out.push_str(
+            "\n# What channels keep, by pattern; the first that matches wins. kind is \"live\" (nothing is kept) or \"kept\".\n\
+             # [[channels]]\n# pattern = \"prices/#\"\n# kind = \"kept\"\n# messages = 1\n# bytes = \"256KiB\"\n# age = \"1h\"\n",
+        );
+    }
+    for rule in &config.rules {
+        let kind = if rule.kind == RuleKind::Live { "live" } else { "kept" };
+        let (bytes, age) = (print_bytes(rule.bytes), print_milliseconds(rule.age_ms));
+        let pattern = Value::String(rule.pattern.clone());
+        let messages = rule.messages;
+        let _ = write!(
+            out,
+            "\n[[channels]]\npattern = {pattern}\nkind = \"{kind}\"\nmessages = {messages}\nbytes = \"{bytes}\"\nage = \"{age}\"\n"
+        );
+    }
+    out
+}
+
+fn value_of(field: Field<'_>) -> String {
+    match field {
+        Field::Addresses(list) => {
+            Value::from(list.iter().map(Address::to_string).collect::<Vec<_>>()).to_string()
+        }
+        Field::Texts(list) => Value::from(list.clone()).to_string(),
+        Field::Flag(flag) => flag.to_string(),
+        Field::Bytes(bytes) => format!("{:?}", print_bytes(*bytes)),
+        Field::Count(count) => count.to_string(),
+        Field::Count32(count) => count.to_string(),
+        Field::Time(ms) => format!("{:?}", print_milliseconds(*ms)),
+    }
+}

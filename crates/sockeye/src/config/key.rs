@@ -1,0 +1,79 @@
+//! Every key of the configuration file: its path, its comment, and the field that it sets.
+//!
+//! One table reads, prints and documents, so the three cannot disagree. What happens at each bound is told in its
+//! comment; the defaults live with the limits themselves.
+
+use super::Config;
+use crate::address::Address;
+
+/// One key.
+pub(super) struct Key {
+    /// `listen`, `limits.ping_interval`.
+    pub(super) path: &'static str,
+    /// What it is for, and what happens at it.
+    pub(super) comment: &'static str,
+    /// Where it is kept.
+    pub(super) field: for<'c> fn(&'c mut Config) -> Field<'c>,
+}
+
+/// A field of the configuration, by its kind.
+pub(super) enum Field<'c> {
+    Addresses(&'c mut Vec<Address>),
+    Texts(&'c mut Vec<String>),
+    Flag(&'c mut bool),
+    Bytes(&'c mut usize),
+    Count(&'c mut usize),
+    Count32(&'c mut u32),
+    Time(&'c mut u64),
+}
+
+macro_rules! keys {
+    ($($path:literal, $kind:ident, $($field:ident).+, $comment:literal;)*) => {
+        pub(super) const KEYS: &[Key] = &[$(Key { path: $path, comment: $comment, field: |config| Field::$kind(&mut config.$($field).+) }),*];
+    };
+}
+
+keys! {
+    "listen", Addresses, listen, "Where to listen: tcp:HOST:PORT and unix:PATH. localhost means 127.0.0.1 and ::1.";
+    "open", Flag, open, "Allow listening beyond loopback, although nobody has to say who he is (as --open does).";
+    "origins", Texts, origins, "Web origins (https://chat.example) whose pages may use this server, beside its own. Others get 403.";
+    "names", Texts, names, "Host names by which requests may call this server, beside localhost and its own addresses. Others get 403.";
+
+    "limits.message_bytes_max", Bytes, hub.message_bytes_max, "The largest payload, decoded. Larger ones are refused: too_large, HTTP 413, WebSocket close 1009.";
+    "limits.outbox_bytes_max", Bytes, hub.outbox_bytes_max, "Encoded messages waiting for one client. Above it a client lags, and reads on from history. Memory per client is at most this.";
+    "limits.outbox_messages_max", Count, hub.outbox_messages_max, "Messages waiting for one client. Above it a client lags, and reads on from history.";
+    "limits.outbox_total_bytes_max", Bytes, hub.outbox_total_bytes_max, "Encoded messages waiting for all clients. Above it the clients that stood still longest lag.";
+    "limits.lagging_channels_max", Count, hub.lagging_channels_max, "Channels on which one client may lag. Above it the client is closed: slow.";
+    "limits.answers_bytes_max", Bytes, hub.answers_bytes_max, "Answers waiting for one client. Above it the client is not read until it has read them.";
+    "limits.history_total_bytes_max", Bytes, hub.history_total_bytes_max, "History of all channels: names, entries, payloads, encoded forms. Above it the oldest messages go.";
+    "limits.channels_max", Count, hub.channels_max, "Channels known. Above it a request that would make one is refused: too_many.";
+    "limits.channel_grace", Time, hub.channel_grace_ms, "How long a channel without messages and subscribers is remembered.";
+    "limits.subscriptions_max", Count, hub.subscriptions_max, "Subscriptions of one client to channels. Above it: too_many.";
+    "limits.patterns_max", Count, hub.patterns_max, "Subscriptions of one client to patterns. Above it: too_many.";
+    "limits.past_messages_max", Count, hub.past_messages_max, "Messages of one answer from history. Above it the answer is cut, and says more.";
+    "limits.past_bytes_max", Bytes, hub.past_bytes_max, "Payloads of one answer from history. Above it the answer is cut, and says more.";
+    "limits.keys_max", Count, hub.keys_max, "Idempotency keys remembered for one channel. Above it the oldest is forgotten.";
+    "limits.keys_total_max", Count, hub.keys_total_max, "Idempotency keys remembered for all channels. Above it the oldest is forgotten.";
+    "limits.key_age", Time, hub.key_age_ms, "How long an idempotency key is remembered.";
+    "limits.first_byte_timeout", Time, connection.first_byte_timeout_ms, "A connection that says nothing for this long at its start is closed.";
+    "limits.head_timeout", Time, connection.head_timeout_ms, "An HTTP head must be whole within this time of its first byte, else 408 and close.";
+    "limits.body_timeout", Time, connection.body_timeout_ms, "An HTTP body must arrive within this time, plus a second for each 16 KiB, else 408 and close.";
+    "limits.http_idle_timeout", Time, connection.http_idle_timeout_ms, "A kept-alive HTTP connection without a request for this long is closed.";
+    "limits.head_bytes_max", Bytes, connection.head_bytes_max, "Length of an HTTP head. Above it: 431 and close.";
+    "limits.headers_max", Count, connection.headers_max, "Header fields of an HTTP head. Above it: 431 and close.";
+    "limits.target_bytes_max", Bytes, connection.target_bytes_max, "Length of an HTTP request target. Above it: 414 and close.";
+    "limits.ping_interval", Time, connection.ping_interval_ms, "A WebSocket that was silent for this long is sent a ping.";
+    "limits.silence_timeout", Time, connection.silence_timeout_ms, "A WebSocket that was silent for this long is closed.";
+    "limits.comment_interval", Time, connection.comment_interval_ms, "An event stream gets a comment this often, so that proxies keep it open.";
+    "limits.unreadable_max", Count32, connection.unreadable_max, "Unreadable messages in a row after which a connection is closed.";
+    "limits.close_timeout", Time, connection.close_timeout_ms, "How long a connection that is being closed has to take what is queued.";
+    "limits.linger_timeout", Time, server.linger_timeout_ms, "How long a connection that was told its end may go on sending, unread, before it is closed.";
+    "limits.drain_timeout", Time, server.drain_timeout_ms, "How long connections have to take what is queued after SIGTERM; then they are cut.";
+    "limits.drain_reconnect_min", Time, server.drain_reconnect_min_ms, "Drained clients are told to come back after a random wait of at least this ...";
+    "limits.drain_reconnect_max", Time, server.drain_reconnect_max_ms, "... and at most this.";
+    "limits.unsent_bytes_max", Bytes, server.unsent_bytes_max, "Unsent bytes that the kernel takes for one TCP connection (TCP_NOTSENT_LOWAT). More wait in the outbox.";
+
+    "history.messages", Count, default_rule.messages, "Messages that a channel keeps, where no [[channels]] says otherwise.";
+    "history.bytes", Bytes, default_rule.bytes, "Bytes that a channel keeps at most; the newest message always stays.";
+    "history.age", Time, default_rule.age_ms, "How long a channel keeps messages; the newest always stays.";
+}

@@ -1,0 +1,53 @@
+//! Every bound and timeout of the loop and its sockets, with what happens at it.
+//!
+//! Bounds of one connection are in `sockeye_gateway::limit`, those of channels and outboxes in `sockeye_hub::limit`.
+
+/// Bounds and timeouts of one shard. All times are milliseconds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerLimits {
+    /// The buffer that every read goes into, one a shard (256 KiB), and so the share of one connection in one turn: what
+    /// is left comes in the next turn, after the others.
+    pub receive_bytes_max: usize,
+    /// Connections accepted from one listener in one turn (256); the rest wait for the next.
+    pub accepts_per_turn_max: usize,
+    /// Connections written to in one turn before other readiness is served (1,024); the rest come in the next.
+    pub writes_per_turn_max: usize,
+    /// Connections that may wait to be accepted (4,096, or the system's `somaxconn` if that is less): more are refused
+    /// by the system.
+    pub backlog_max: i32,
+    /// When descriptors have run out and not even turning away works, a listener is tried again after this (1 s).
+    pub accept_retry_ms: u64,
+    /// A connection that was told its end may send for this long (2 s), unread, before it is closed.
+    pub linger_timeout_ms: u64,
+    /// How often `$sys/stats` speaks (1 s), while anybody hears it.
+    pub stats_interval_ms: u64,
+    /// After SIGTERM, connections have this long to take what is queued (10 s), then they are cut.
+    pub drain_timeout_ms: u64,
+    /// The least random wait after which clients come back from a drain (0.5 s).
+    pub drain_reconnect_min_ms: u64,
+    /// The greatest random wait after which clients come back from a drain (15 s).
+    pub drain_reconnect_max_ms: u64,
+    /// TCP: unsent bytes that the kernel takes from us for one connection (128 KiB): a stalled peer hides no more.
+    pub unsent_bytes_max: usize,
+    /// TCP keep-alive: silence before the first probe (60 s), between probes (15 s), and probes before the end (4).
+    pub keep_alive: (u64, u64, u32),
+}
+
+impl Default for ServerLimits {
+    fn default() -> Self {
+        ServerLimits {
+            receive_bytes_max: 256 << 10,
+            accepts_per_turn_max: 256,
+            writes_per_turn_max: 1_024,
+            backlog_max: 4_096,
+            accept_retry_ms: 1_000,
+            linger_timeout_ms: 2_000,
+            stats_interval_ms: 1_000,
+            drain_timeout_ms: 10_000,
+            drain_reconnect_min_ms: 500,
+            drain_reconnect_max_ms: 15_000,
+            unsent_bytes_max: 128 << 10,
+            keep_alive: (60_000, 15_000, 4),
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! What the server is told: as written (a TOML file, flags) and as meant ([`Config`]: complete, typed, checked once).
+//!
+//! A flag beats the file, the file beats the default. The only room that reads configuration; deliberately absent: a
+//! second format, environment variables that change behaviour, and defaults that expose anything beyond loopback.
+
+mod file;
+mod key;
+mod limit;
+mod unit;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+
+use sockeye_gateway::Limits as ConnectionLimits;
+use sockeye_gateway::site::Hosts;
+use sockeye_hub::{Limits as HubLimits, Rule};
+
+use crate::address::{Address, DEFAULT_PORT};
+
+pub use file::ConfigError;
+pub use limit::ServerLimits;
+pub use unit::parse_bytes;
+
+/// What the server is to do: complete, typed, checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where to listen.
+    pub listen: Vec<Address>,
+    /// Listening beyond loopback is meant.
+    pub open: bool,
+    /// Web origins whose pages may use this server.
+    pub origins: Vec<String>,
+    /// Names by which requests may call this server, beside `localhost` and its own addresses.
+    pub names: Vec<String>,
+    /// Bounds of channels, histories and outboxes.
+    pub hub: HubLimits,
+    /// Bounds and timeouts of connections.
+    pub connection: ConnectionLimits,
+    /// Bounds and timeouts of the loop.
+    pub server: ServerLimits,
+    /// What channels keep, by pattern; the first that matches a name wins.
+    pub rules: Vec<Rule>,
+    /// What a channel keeps that no rule matches.
+    pub default_rule: Rule,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            listen: vec![Address::Tcp { host: "localhost".into(), port: DEFAULT_PORT }],
+            open: false,
+            origins: Vec::new(),
+            names: Vec::new(),
+            hub: HubLimits::default(),
+            connection: ConnectionLimits::default(),
+            server: ServerLimits::default(),
+            rules: Vec::new(),
+            default_rule: Rule::kept("#"),
+        }
+    }
+}
+
+/// What the flags of `serve` and `check` say, over whatever the file says.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    /// `--listen`, which replaces the file's list.
+    pub listen: Vec<Address>,
+    /// `--open`.
+    pub open: bool,
+    /// `--message-bytes-max`.
+    pub message_bytes_max: Option<usize>,
+}
+
+impl Config {
+    /// Reads the file, if one is given, lays the flags over it, and checks the whole.
+    ///
+    /// # Errors
+    /// Names the file, the key and what is allowed.
+    pub fn load(path: Option<&Path>, overrides: Overrides) -> Result<Config, ConfigError> {
+        let mut config = match path {
+            Some(path) => file::read(path)?,
+            None => Config::default(),
+        };
+        if !overrides.listen.is_empty() {
+            config.listen = overrides.listen;
+        }
+        config.open |= overrides.open;
+        if let Some(bytes) = overrides.message_bytes_max {
+            config.set_message_bytes_max(bytes);
+        }
+        config.check()?;
+        Ok(config)
+    }
+
+    /// The whole configuration as a file that says the same, each key with its comment.
+    pub fn print(&self) -> String {
+        file::print(self)
+    }
+
+    fn set_message_bytes_max(&mut self, bytes: usize) {
+        self.hub.message_bytes_max = bytes;
+        self.connection.message_bytes_max = bytes;
+    }
+
+    /// Checks what no single key can know.
+    fn check(&mut self) -> Result<(), ConfigError> {
+        // One knob, two machines that obey it.
+        self.connection.message_bytes_max = self.hub.message_bytes_max;
+        self.connection.requests_in_flight_max = self.hub.requests_in_flight_max;
+        self.connection.answers_bytes_max = self.hub.answers_bytes_max;
+        if self.listen.is_empty() {
+            return Err(ConfigError::whole(
+                "listen",
+                "names no address: give at least one, such as tcp:127.0.0.1:7625",
+            ));
+        }
+        if !self.open
+            && let Some(address) = self.listen.iter().find(|address| !is_loopback(address))
+        {
+            return Err(ConfigError::whole(
+                "listen",
+                format!(
+                    "{address} is reachable from other machines, and nobody has to say who he is: \
+                     listen on loopback (tcp:127.0.0.1:PORT), or say --open if that is meant"
+                ),
+            ));
+        }
+        if self.server.drain_reconnect_min_ms > self.server.drain_reconnect_max_ms {
+            return Err(ConfigError::whole(
+                "limits.drain_reconnect_min",
+                "is greater than limits.drain_reconnect_max",
+            ));
+        }
+        if self.connection.ping_interval_ms >= self.connection.silence_timeout_ms {
+            return Err(ConfigError::whole(
+                "limits.ping_interval",
+                "must be less than limits.silence_timeout",
+            ));
+        }
+        for rule in self.rules.iter().chain([&self.default_rule]) {
+            rule.check().map_err(|error| {
+                ConfigError::whole("channels", format!("pattern {:?}: {error}", rule.pattern))
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The rules with the default one last.
+    pub fn all_rules(&self) -> Vec<Rule> {
+        self.rules.iter().chain([&self.default_rule]).cloned().collect()
+    }
+
+    /// The names and addresses by which requests may call a server that listens on these.
+    pub fn hosts(&self, listening: &[SocketAddr]) -> Hosts {
+        let listened_names = self.listen.iter().filter_map(|address| match address {
+            Address::Tcp { host, .. } if !host.is_empty() && host.parse::<IpAddr>().is_err() => {
+                Some(host.clone())
+            }
+            _ => None,
+        });
+        Hosts {
+            names: self.names.iter().cloned().chain(listened_names).collect(),
+            addresses: listening.iter().map(SocketAddr::ip).collect(),
+            any_address: listening.iter().any(|address| address.ip().is_unspecified()),
+        }
+    }
+}
+
+/// Says whether only this machine can reach an address.
+fn is_loopback(address: &Address) -> bool {
+    match address {
+        Address::Unix(_) => true,
+        Address::Tcp { host, .. } | Address::WebSocket { host, .. } => {
+            host.eq_ignore_ascii_case("localhost")
+                || host.parse::<Ipv4Addr>().is_ok_and(|ip| ip.is_loopback())
+                || host.parse::<Ipv6Addr>().is_ok_and(|ip| ip.is_loopback())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str) -> Result<Config, String> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("sockeye.toml");
+        std::fs::write(&path, text).expect("a file");
+        Config::load(Some(&path), Overrides::default()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn an_empty_file_means_the_defaults() {
+        let config = load("").expect("an empty file is a file");
+
+        assert_eq!(config.print(), Config::default().print());
+    }
+
+    #[test]
+    fn what_is_printed_can_be_read_and_means_the_same() {
+        let text = "listen = [\"tcp:127.0.0.1:0\", \"unix:/tmp/x.sock\"]\norigins = [\"https://a.example\"]\n\
+                    [limits]\nmessage_bytes_max = \"2MiB\"\nping_interval = \"10s\"\n\
+                    [[channels]]\npattern = \"prices/#\"\nkind = \"live\"\n\
+                    [[channels]]\npattern = \"chat/+\"\nmessages = 5\nage = \"1h\"\n";
+        let config = load(text).expect("a good file");
+
+        let again = load(&config.print()).expect("what we print is a good file");
+
+        assert_eq!(again.print(), config.print());
+        assert_eq!(config.connection.message_bytes_max, 2 << 20);
+        assert_eq!(config.rules.len(), 2);
+        assert_eq!(config.rules[1].age_ms, 3_600_000);
+    }
+
+    #[test]
+    fn every_key_is_printed_with_its_default_and_a_comment() {
+        let print = Config::default().print();
+
+        for key in key::KEYS {
+            let name = key.path.rsplit('.').next().expect("a path has a last part");
+            let line = print.lines().position(|line| line.starts_with(&format!("{name} = ")));
+            let line = line.unwrap_or_else(|| panic!("{name} is printed"));
+            assert!(
+                print.lines().nth(line - 1).is_some_and(|before| before.starts_with("# ")),
+                "{name} has a comment"
+            );
+        }
+    }
+
+    #[test]
+    fn wrong_files_are_refused_by_name() {
+        for (text, said) in [
+            ("lisen = []", "did you mean \"listen\""),
+            ("[limits]\nmessage_byte_max = 5", "did you mean \"limits.message_bytes_max\""),
+            ("[limits]\nmessage_bytes_max = \"5 bananas\"", "limits.message_bytes_max"),
+            ("[limits]\nmessage_bytes_max = 0", "limits.message_bytes_max"),
+            ("[limits]\nping_interval = \"60s\"", "limits.silence_timeout"),
+            ("listen = \"tcp:127.0.0.1:1\"", "a list"),
+            ("listen = [\"tpc:127.0.0.1:1\"]", "did you mean tcp:"),
+            ("listen = [\"tcp:0.0.0.0:1\"]", "--open"),
+            ("listen = []", "names no address"),
+            ("open = 1", "true or false"),
+            ("[[channels]]\nkind = \"kept\"", "pattern"),
+            ("[[channels]]\npattern = \"a/#/b\"", "a/#/b"),
+            ("[[channels]]\npattern = \"a\"\nkind = \"keep\"", "\"live\" or \"kept\""),
+            ("[[channels]]\npattern = \"a\"\nmesages = 1", "did you mean \"messages\""),
+            ("a = [", "sockeye.toml"),
+        ] {
+            let error = load(text).expect_err(text);
+            assert!(error.contains(said), "{text:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn beyond_loopback_needs_to_be_said() {
+        let open =
+            Overrides { listen: vec!["tcp::7625".parse().expect("an address")], ..Overrides::default() };
+
+        assert!(Config::load(None, open.clone()).is_err());
+        assert!(Config::load(None, Overrides { open: true, ..open }).is_ok());
+        for loopback in ["tcp:127.0.0.5:1", "tcp:localhost:1", "tcp:[::1]:1", "unix:/tmp/x"] {
+            let listen = vec![loopback.parse().expect("an address")];
+            assert!(Config::load(None, Overrides { listen, ..Overrides::default() }).is_ok(), "{loopback}");
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! What a shard counts about its connections. Channels and messages are counted by the hub.
+
+use std::collections::BTreeMap;
+
+use sockeye_gateway::Protocol;
+use sockeye_hub::Now;
+
+/// Gauges and counters of one shard.
+#[derive(Debug)]
+pub struct Figures {
+    /// When the shard started.
+    pub started: Now,
+    /// Connections open, by protocol.
+    pub open_by_protocol: [u64; Protocol::ALL.len()],
+    /// Connections that became a protocol, since the start.
+    pub total_by_protocol: [u64; Protocol::ALL.len()],
+    /// Connections accepted.
+    pub accepted: u64,
+    /// Connections closed, by reason.
+    pub closed: BTreeMap<&'static str, u64>,
+    /// Connections turned away for want of a descriptor.
+    pub turned_away: u64,
+    /// Bytes received.
+    pub bytes_in: u64,
+    /// Bytes sent.
+    pub bytes_out: u64,
+    /// Reads that brought something.
+    pub reads: u64,
+    /// Writes tried.
+    pub writes: u64,
+}
+
+impl Figures {
+    /// Makes the figures of a shard that starts.
+    pub fn new(now: Now) -> Self {
+        Figures {
+            started: now,
+            open_by_protocol: [0; Protocol::ALL.len()],
+            total_by_protocol: [0; Protocol::ALL.len()],
+            accepted: 0,
+            closed: BTreeMap::new(),
+            turned_away: 0,
+            bytes_in: 0,
+            bytes_out: 0,
+            reads: 0,
+            writes: 0,
+        }
+    }
+
+    /// Connections open.
+    pub fn open(&self) -> u64 {
+        self.open_by_protocol.iter().sum()
+    }
+
+    pub(super) fn opened(&mut self, protocol: Protocol) {
+        self.accepted += 1;
+        self.open_by_protocol[protocol as usize] += 1;
+    }
+
+    pub(super) fn changed(&mut self, before: Protocol, after: Protocol) {
+        self.open_by_protocol[before as usize] -= 1;
+        self.open_by_protocol[after as usize] += 1;
+        self.total_by_protocol[after as usize] += 1;
+    }
+
+    pub(super) fn closed(&mut self, protocol: Protocol, why: &'static str) {
+        self.open_by_protocol[protocol as usize] -= 1;
+        *self.closed.entry(why).or_default() += 1;
+    }
+}

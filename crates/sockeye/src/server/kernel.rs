@@ -1,0 +1,99 @@
+//! What the loop needs of an operating system, and no more: readiness, sockets, the time.
+//!
+//! The loop is written against this trait, so that the simulation can put a kernel of its own under it, which knows the
+//! truth about every socket and is as awkward with edges as it is allowed to be. The real one is in `mio.rs`.
+
+use std::io;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use sockeye_gateway::Transport;
+use sockeye_hub::Now;
+
+/// Something that became possible. Edges are reported once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Whose: the token it was registered with.
+    pub token: u64,
+    /// There may be something to read, or to accept.
+    pub readable: bool,
+    /// There may be room to write.
+    pub writable: bool,
+    /// The edge carried the peer's end, an error or a hang-up: reading goes on until the socket says which.
+    pub ended: bool,
+}
+
+/// Tokens from here up are listeners: `LISTENER_TOKENS + index`. Below are connections.
+pub const LISTENER_TOKENS: u64 = u64::MAX - 1024;
+
+/// A connection that was accepted.
+#[derive(Debug)]
+pub struct Accepted<S> {
+    /// Its stream, not yet registered.
+    pub stream: S,
+    /// How it came.
+    pub transport: Transport,
+    /// Where it came from, if that has an address.
+    pub address: Option<(IpAddr, u16)>,
+}
+
+/// The operating system under one shard.
+pub trait Kernel {
+    /// One connected socket. Dropping it closes it.
+    type Stream: Stream;
+
+    /// Waits for edges, at most for `timeout` (`None`: until one comes), and appends them to `events`.
+    ///
+    /// # Errors
+    /// Only when nothing can be waited for any more.
+    fn poll(&mut self, events: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<()>;
+
+    /// How many listeners there are; their edges carry `LISTENER_TOKENS + index`.
+    fn listeners(&self) -> usize;
+
+    /// Accepts one connection from listener `index`.
+    ///
+    /// # Errors
+    /// `WouldBlock` when none waits; otherwise the system's.
+    fn accept(&mut self, index: usize) -> io::Result<Accepted<Self::Stream>>;
+
+    /// Descriptors have run out: accepts one waiting connection and closes it at once, so that its peer is told rather
+    /// than left waiting. Returns false when none waits, or it cannot be done.
+    fn turn_away(&mut self, index: usize) -> bool;
+
+    /// Stops accepting, for good.
+    fn close_listeners(&mut self);
+
+    /// Watches a stream: its edges carry `token`.
+    ///
+    /// # Errors
+    /// The system's.
+    fn register(&mut self, stream: &mut Self::Stream, token: u64) -> io::Result<()>;
+
+    /// The time.
+    fn now(&self) -> Now;
+}
+
+/// One connected socket, which never blocks.
+pub trait Stream {
+    /// Reads what is there. `Ok(0)` is the peer's end.
+    ///
+    /// # Errors
+    /// `WouldBlock` when there is nothing; otherwise the connection is gone.
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
+
+    /// Writes one piece as far as it fits.
+    ///
+    /// # Errors
+    /// `WouldBlock` when nothing fits; otherwise the connection is gone.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize>;
+
+    /// Writes several pieces in one call, as far as they fit.
+    ///
+    /// # Errors
+    /// As `write`.
+    fn write_vectored(&mut self, pieces: &[io::IoSlice<'_>]) -> io::Result<usize>;
+
+    /// Tells the peer that nothing more will come.
+    fn finish(&mut self);
+}

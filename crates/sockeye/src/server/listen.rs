@@ -1,0 +1,235 @@
+//! Listening sockets: bound once, with the options that every accepted connection inherits.
+
+use std::fs;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
+
+use crate::address::Address;
+use crate::config::ServerLimits;
+
+/// A listening socket.
+pub enum Listening {
+    /// TCP.
+    Tcp(mio::net::TcpListener),
+    /// A Unix-domain stream.
+    Unix(UnixListening),
+}
+
+/// A Unix-domain listener and its path, which goes when it goes.
+pub struct UnixListening {
+    pub(super) socket: mio::net::UnixListener,
+    path: PathBuf,
+}
+
+impl Drop for UnixListening {
+    fn drop(&mut self) {
+        // If somebody removed it already, that was what we were about to do.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Why an address cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ListenError {
+    /// Somebody else listens there.
+    #[error(
+        "{address} is in use: another process listens there; stop it, or give another address with --listen"
+    )]
+    InUse {
+        /// The address.
+        address: Address,
+    },
+    /// The system does not allow it.
+    #[error("no permission to listen on {address}: {needed}")]
+    Permission {
+        /// The address.
+        address: Address,
+        /// What is needed.
+        needed: String,
+    },
+    /// The address cannot be listened on at all.
+    #[error("cannot listen on {address}: {why}")]
+    Unusable {
+        /// The address.
+        address: Address,
+        /// Why, and what to do.
+        why: String,
+    },
+    /// Another error of the system.
+    #[error("cannot listen on {address}: {source}")]
+    System {
+        /// The address.
+        address: Address,
+        /// The system's error.
+        source: io::Error,
+    },
+}
+
+/// Listens on one address as written, which may mean several sockets (`localhost` is an IPv4 and an IPv6 address).
+///
+/// # Errors
+/// See [`ListenError`].
+pub fn listen(address: &Address, limits: &ServerLimits) -> Result<Vec<Listening>, ListenError> {
+    match address {
+        Address::Tcp { host, port } => {
+            let mut listening = Vec::new();
+            let mut port = *port;
+            for ip in local_addresses(host, address)? {
+                match listen_tcp(SocketAddr::new(ip, port), limits) {
+                    Ok(listener) => {
+                        // With port 0 the second family takes the port that the first was given.
+                        port = listener.local_addr().map_or(port, |local| local.port());
+                        listening.push(Listening::Tcp(listener));
+                    }
+                    // A system without IPv6 is no reason not to listen on IPv4.
+                    Err(error) if !listening.is_empty() && is_family_missing(&error) => {}
+                    Err(error) => return Err(refused(address, error)),
+                }
+            }
+            Ok(listening)
+        }
+        Address::Unix(path) => listen_unix(path, limits)
+            .map(|listener| vec![Listening::Unix(listener)])
+            .map_err(|error| refused(address, error)),
+        Address::WebSocket { .. } => Err(ListenError::Unusable {
+            address: address.clone(),
+            why: "WebSocket comes on the TCP port: listen on tcp:HOST:PORT and connect to ws://HOST:PORT/ws"
+                .into(),
+        }),
+    }
+}
+
+impl Listening {
+    /// The address, as it is: with the port that the system chose.
+    pub fn address(&self) -> String {
+        match self {
+            Listening::Tcp(tcp) => {
+                tcp.local_addr().map_or_else(|_| "tcp:?".into(), |local| format!("tcp:{local}"))
+            }
+            Listening::Unix(unix) => format!("unix:{}", unix.path.display()),
+        }
+    }
+
+    /// The IP address and port, of a TCP listener.
+    pub fn socket_address(&self) -> Option<SocketAddr> {
+        match self {
+            Listening::Tcp(tcp) => tcp.local_addr().ok(),
+            Listening::Unix(_) => None,
+        }
+    }
+}
+
+/// The local addresses that a host stands for.
+fn local_addresses(host: &str, address: &Address) -> Result<Vec<IpAddr>, ListenError> {
+    // `localhost` is not looked up: it is loopback by definition (RFC 6761, 6.3).
+    if host.eq_ignore_ascii_case("localhost") {
+        return Ok(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
+    }
+    if host.is_empty() || host == "*" {
+        return Ok(vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()]);
+    }
+    if let Ok(ip) = host.parse() {
+        return Ok(vec![ip]);
+    }
+    let found = (host, 0).to_socket_addrs().map_err(|error| ListenError::Unusable {
+        address: address.clone(),
+        why: format!("the name {host:?} was not found ({error})"),
+    })?;
+    let mut ips: Vec<IpAddr> = found.map(|found| found.ip()).collect();
+    ips.dedup();
+    Ok(ips)
+}
+
+fn listen_tcp(address: SocketAddr, limits: &ServerLimits) -> io::Result<mio::net::TcpListener> {
+    let socket =
+        Socket::new(Domain::for_address(address), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        // Each family has its own socket, so that what is listened on is what is written.
+        socket.set_only_v6(true)?;
+    }
+    // A port whose last connections are still in TIME_WAIT can be listened on again.
+    socket.set_reuse_address(true)?;
+    // What follows is inherited by every accepted connection, so it costs nothing there.
+    socket.set_tcp_nodelay(true)?;
+    let (idle_ms, interval_ms, probes) = limits.keep_alive;
+    let keep_alive = TcpKeepalive::new()
+        .with_time(Duration::from_millis(idle_ms))
+        .with_interval(Duration::from_millis(interval_ms))
+        .with_retries(probes);
+    SockRef::from(&socket).set_tcp_keepalive(&keep_alive)?;
+    sockeye_sys::socket::set_unsent_bytes_max(
+        &socket,
+        u32::try_from(limits.unsent_bytes_max).unwrap_or(u32::MAX),
+    )?;
+    socket.bind(&address.into())?;
+    socket.listen(limits.backlog_max)?;
+    Ok(mio::net::TcpListener::from_std(socket.into()))
+}
+
+fn listen_unix(path: &Path, limits: &ServerLimits) -> io::Result<UnixListening> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None)?;
+    let address = SockAddr::unix(path)?;
+    if let Err(error) = socket.bind(&address) {
+        if error.kind() != io::ErrorKind::AddrInUse || !is_stale(path)? {
+            return Err(error);
+        }
+        // Its server was killed: nobody listens behind this path any more.
+        fs::remove_file(path)?;
+        socket.bind(&address)?;
+    }
+    socket.listen(limits.backlog_max)?;
+    let socket: std::os::unix::net::UnixListener = socket.into();
+    Ok(UnixListening { socket: mio::net::UnixListener::from_std(socket), path: path.to_owned() })
+}
+
+/// Says whether a socket file is left over: it is a socket, and connecting to it is refused.
+fn is_stale(path: &Path) -> io::Result<bool> {
+    use std::os::unix::fs::FileTypeExt as _;
+    if !fs::symlink_metadata(path)?.file_type().is_socket() {
+        return Err(io::Error::new(
+            io::ErrorKind::AlreadyExists,
+            "a file that is not a socket is in the way",
+        ));
+    }
+    Ok(matches!(UnixStream::connect(path), Err(error) if error.kind() == io::ErrorKind::ConnectionRefused))
+}
+
+fn is_family_missing(error: &io::Error) -> bool {
+    const EAFNOSUPPORT: i32 = 97;
+    error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(EAFNOSUPPORT)
+}
+
+fn refused(address: &Address, error: io::Error) -> ListenError {
+    let address = address.clone();
+    match error.kind() {
+        io::ErrorKind::AddrInUse => ListenError::InUse { address },
+        io::ErrorKind::PermissionDenied => {
+            let needed = match &address {
+                Address::Tcp { port, .. } if (1..1024).contains(port) => {
+                    format!(
+                        "port {port} is below 1024, which needs root or the capability CAP_NET_BIND_SERVICE"
+                    )
+                }
+                Address::Unix(path) => {
+                    let folder = path
+                        .parent()
+                        .filter(|folder| !folder.as_os_str().is_empty())
+                        .unwrap_or(Path::new("."));
+                    format!("write permission on {} is needed", folder.display())
+                }
+                _ => "the system does not allow it".into(),
+            };
+            ListenError::Permission { address, needed }
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            ListenError::Unusable { address, why: "this machine has no such address".into() }
+        }
+        _ => ListenError::System { address, source: error },
+    }
+}

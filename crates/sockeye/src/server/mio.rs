@@ -1,0 +1,161 @@
+//! The real kernel under the loop: edge-triggered readiness through mio, sockets through mio and socket2.
+
+use std::fs::File;
+use std::io::{self, IoSlice, Read as _, Write as _};
+use std::net::Shutdown;
+use std::time::{Duration, Instant, SystemTime};
+
+use mio::{Events, Interest, Poll, Token};
+use sockeye_gateway::Transport;
+use sockeye_hub::Now;
+
+use super::kernel::{Accepted, Event, Kernel, LISTENER_TOKENS, Stream};
+use super::listen::Listening;
+
+/// The operating system under a shard.
+pub(super) struct MioKernel {
+    poll: Poll,
+    events: Events,
+    listeners: Vec<Listening>,
+    /// A descriptor kept back, so that a connection can still be turned away when there is no other.
+    reserve: Option<File>,
+    started: Instant,
+}
+
+/// Edges taken from the kernel in one call.
+const EVENTS_MAX: usize = 1024;
+
+impl MioKernel {
+    /// Watches `listeners`.
+    ///
+    /// # Errors
+    /// When the system gives no readiness queue, or does not watch a listener.
+    pub(super) fn new(mut listeners: Vec<Listening>) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        for (index, listener) in listeners.iter_mut().enumerate() {
+            let token = Token((LISTENER_TOKENS + index as u64) as usize);
+            match listener {
+                Listening::Tcp(tcp) => poll.registry().register(tcp, token, Interest::READABLE)?,
+                Listening::Unix(unix) => {
+                    poll.registry().register(&mut unix.socket, token, Interest::READABLE)?
+                }
+            }
+        }
+        Ok(MioKernel {
+            poll,
+            events: Events::with_capacity(EVENTS_MAX),
+            listeners,
+            reserve: reserve(),
+            started: Instant::now(),
+        })
+    }
+}
+
+fn reserve() -> Option<File> {
+    File::open("/dev/null").ok()
+}
+
+impl Kernel for MioKernel {
+    type Stream = Socket;
+
+    fn poll(&mut self, events: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<()> {
+        match self.poll.poll(&mut self.events, timeout) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
+            other => other?,
+        }
+        events.extend(self.events.iter().map(|event| Event {
+            token: event.token().0 as u64,
+            readable: event.is_readable(),
+            writable: event.is_writable(),
+            ended: event.is_read_closed() || event.is_write_closed() || event.is_error(),
+        }));
+        Ok(())
+    }
+
+    fn listeners(&self) -> usize {
+        self.listeners.len()
+    }
+
+    fn accept(&mut self, index: usize) -> io::Result<Accepted<Socket>> {
+        match self.listeners.get(index) {
+            Some(Listening::Tcp(tcp)) => {
+                let (stream, address) = tcp.accept()?;
+                let address = Some((address.ip().to_canonical(), address.port()));
+                Ok(Accepted { stream: Socket::Tcp(stream), transport: Transport::Tcp, address })
+            }
+            Some(Listening::Unix(unix)) => {
+                let (stream, _) = unix.socket.accept()?;
+                Ok(Accepted { stream: Socket::Unix(stream), transport: Transport::Unix, address: None })
+            }
+            None => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    }
+
+    fn turn_away(&mut self, index: usize) -> bool {
+        if self.reserve.take().is_none() {
+            self.reserve = reserve();
+            return false;
+        }
+        let turned_away = self.accept(index).is_ok();
+        self.reserve = reserve();
+        turned_away
+    }
+
+    fn close_listeners(&mut self) {
+        self.listeners.clear();
+    }
+
+    fn register(&mut self, stream: &mut Socket, token: u64) -> io::Result<()> {
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        let token = Token(token as usize);
+        match stream {
+            Socket::Tcp(tcp) => self.poll.registry().register(tcp, token, interest),
+            Socket::Unix(unix) => self.poll.registry().register(unix, token, interest),
+        }
+    }
+
+    fn now(&self) -> Now {
+        let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Now { ms: self.started.elapsed().as_millis() as u64, unix_ms: unix.as_millis() as u64 }
+    }
+}
+
+/// A connected socket of the real kernel.
+#[derive(Debug)]
+pub(super) enum Socket {
+    /// TCP.
+    Tcp(mio::net::TcpStream),
+    /// A Unix-domain stream.
+    Unix(mio::net::UnixStream),
+}
+
+impl Stream for Socket {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Socket::Tcp(tcp) => tcp.read(buffer),
+            Socket::Unix(unix) => unix.read(buffer),
+        }
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Socket::Tcp(tcp) => tcp.write(bytes),
+            Socket::Unix(unix) => unix.write(bytes),
+        }
+    }
+
+    fn write_vectored(&mut self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        match self {
+            Socket::Tcp(tcp) => tcp.write_vectored(pieces),
+            Socket::Unix(unix) => unix.write_vectored(pieces),
+        }
+    }
+
+    fn finish(&mut self) {
+        // The peer may be gone already, which is what this was to achieve.
+        let _ = match self {
+            Socket::Tcp(tcp) => tcp.shutdown(Shutdown::Write),
+            Socket::Unix(unix) => unix.shutdown(Shutdown::Write),
+        };
+    }
+}

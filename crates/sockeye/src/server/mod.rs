@@ -1,0 +1,20 @@
+//! The server: one loop per shard, on edge-triggered readiness, without a task or a lock per connection.
+//!
+//! [`Shard`] is the loop, [`Kernel`] what it needs of an operating system, [`serve`] the whole on the real one.
+
+pub mod figures;
+pub mod kernel;
+pub mod stats;
+
+mod gather;
+mod listen;
+mod mio;
+mod peer;
+mod serve;
+mod shard;
+mod timer;
+
+pub use kernel::Kernel;
+pub use listen::{ListenError, Listening, listen};
+pub use serve::{ServeError, serve};
+pub use shard::{Setup, Shard};

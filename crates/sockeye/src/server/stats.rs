@@ -1,0 +1,183 @@
+//! What the server says about itself: `$sys/stats` for people and scripts on a channel, `/metrics` for Prometheus.
+//!
+//! Both are made from the same figures. Deliberately absent: anything that names a client, a payload or a token.
+
+use std::fmt::Write as _;
+
+use sockeye_gateway::{Asset, Pages, Protocol};
+use sockeye_hub::{Hub, Now};
+
+use super::figures::Figures;
+
+/// The channel of the figures.
+pub const CHANNEL: &str = "$sys/stats";
+
+/// The pages of one shard, at one moment.
+pub(super) struct ShardPages<'a> {
+    pub(super) figures: &'a Figures,
+    pub(super) assets: fn(&str) -> Option<Asset>,
+    pub(super) draining: bool,
+    pub(super) now: Now,
+}
+
+impl Pages for ShardPages<'_> {
+    fn asset(&self, path: &str) -> Option<Asset> {
+        (self.assets)(path)
+    }
+
+    fn metrics(&self, hub: &Hub) -> String {
+        metrics(self.figures, hub, self.now)
+    }
+
+    fn ready(&self) -> bool {
+        !self.draining
+    }
+}
+
+/// The object that `$sys/stats` carries each second. Counts are totals since the start: rates are their differences.
+pub fn object(figures: &Figures, hub: &Hub, now: Now) -> Vec<u8> {
+    let stats = hub.stats();
+    let protocols: serde_json::Map<_, _> = Protocol::ALL
+        .iter()
+        .map(|protocol| (protocol.as_str().to_owned(), figures.open_by_protocol[*protocol as usize].into()))
+        .collect();
+    serde_json::json!({
+        "connections": figures.open(),
+        "protocols": protocols,
+        "channels": stats.channels,
+        "subscriptions": stats.subscriptions,
+        "patterns": stats.patterns,
+        "lagging": stats.lagging,
+        "messages": { "in": stats.published, "out": stats.delivered },
+        "bytes": { "in": figures.bytes_in, "out": figures.bytes_out },
+        "gaps": stats.gaps,
+        "history": { "messages": stats.history_messages, "bytes": stats.history_bytes },
+        "outbox_bytes": stats.outbox_bytes,
+        "uptime_s": (now.ms - figures.started.ms) / 1_000,
+    })
+    .to_string()
+    .into_bytes()
+}
+
+/// The same figures in the Prometheus text format, version 0.0.4.
+fn metrics(figures: &Figures, hub: &Hub, now: Now) -> String {
+    let stats = hub.stats();
+    let mut page = Page(String::with_capacity(8 << 10));
+    page.family("sockeye_build_info", "gauge", "The version that runs.");
+    page.labelled("sockeye_build_info", "version", env!("CARGO_PKG_VERSION"), 1);
+    page.one(
+        "sockeye_uptime_seconds",
+        "gauge",
+        "Time since the start.",
+        (now.ms - figures.started.ms) / 1_000,
+    );
+
+    page.family("sockeye_connections", "gauge", "Connections open, by protocol.");
+    for protocol in Protocol::ALL {
+        page.labelled(
+            "sockeye_connections",
+            "protocol",
+            protocol.as_str(),
+            figures.open_by_protocol[protocol as usize],
+        );
+    }
+    page.one("sockeye_connections_accepted_total", "counter", "Connections accepted.", figures.accepted);
+    page.family(
+        "sockeye_connections_by_protocol_total",
+        "counter",
+        "Connections that came to speak a protocol.",
+    );
+    for protocol in &Protocol::ALL[1..] {
+        let total = figures.total_by_protocol[*protocol as usize];
+        page.labelled("sockeye_connections_by_protocol_total", "protocol", protocol.as_str(), total);
+    }
+    page.family("sockeye_connections_closed_total", "counter", "Connections closed, by reason.");
+    for (reason, total) in &figures.closed {
+        page.labelled("sockeye_connections_closed_total", "reason", reason, *total);
+    }
+    page.one(
+        "sockeye_connections_turned_away_total",
+        "counter",
+        "Connections closed at once because descriptors had run out.",
+        figures.turned_away,
+    );
+    page.one("sockeye_received_bytes_total", "counter", "Bytes received.", figures.bytes_in);
+    page.one("sockeye_sent_bytes_total", "counter", "Bytes sent.", figures.bytes_out);
+    page.one("sockeye_reads_total", "counter", "Reads from sockets that brought something.", figures.reads);
+    page.one("sockeye_writes_total", "counter", "Writes to sockets.", figures.writes);
+
+    page.one("sockeye_channels", "gauge", "Channels known.", stats.channels);
+    page.one("sockeye_subscriptions", "gauge", "Subscriptions to one channel.", stats.subscriptions);
+    page.one("sockeye_patterns", "gauge", "Subscriptions to a pattern.", stats.patterns);
+    page.one(
+        "sockeye_messages_published_total",
+        "counter",
+        "Messages that were given a position.",
+        stats.published,
+    );
+    page.one("sockeye_messages_delivered_total", "counter", "Messages put into outboxes.", stats.delivered);
+    page.one(
+        "sockeye_lagging",
+        "gauge",
+        "Pairs of client and channel that read on from history.",
+        stats.lagging,
+    );
+    page.one(
+        "sockeye_lagged_total",
+        "counter",
+        "Times that a client began to lag on a channel.",
+        stats.lagged,
+    );
+    page.one("sockeye_gaps_total", "counter", "Gaps announced.", stats.gaps);
+    page.family("sockeye_messages_missed_total", "counter", "Messages announced as missing, by reason.");
+    page.labelled("sockeye_messages_missed_total", "reason", "slow", stats.missed_slow);
+    page.labelled("sockeye_messages_missed_total", "reason", "evicted", stats.missed_evicted);
+    page.one(
+        "sockeye_outbox_bytes",
+        "gauge",
+        "Encoded length of all messages in outboxes.",
+        stats.outbox_bytes,
+    );
+    page.one("sockeye_history_bytes", "gauge", "Memory that history costs.", stats.history_bytes);
+    page.one("sockeye_history_messages", "gauge", "Messages in history.", stats.history_messages);
+    page.one(
+        "sockeye_history_evicted_total",
+        "counter",
+        "Messages that left history because of a bound.",
+        stats.evicted,
+    );
+    page.one(
+        "sockeye_history_expired_total",
+        "counter",
+        "Messages that left history because of their age.",
+        stats.expired,
+    );
+    page.one("sockeye_channels_forgotten_total", "counter", "Channels forgotten.", stats.forgotten);
+    page.one(
+        "sockeye_clients_closed_slow_total",
+        "counter",
+        "Clients closed for being slow.",
+        stats.closed_slow,
+    );
+    page.one("sockeye_requests_refused_total", "counter", "Requests refused.", stats.refused);
+    page.0
+}
+
+/// A page of metrics.
+struct Page(String);
+
+impl Page {
+    fn family(&mut self, name: &str, kind: &str, help: &str) {
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    }
+
+    /// Label values here are words of ours, so they need no escapes.
+    fn labelled(&mut self, name: &str, label: &str, value: &str, figure: u64) {
+        let _ = writeln!(self.0, "{name}{{{label}=\"{value}\"}} {figure}");
+    }
+
+    fn one(&mut self, name: &str, kind: &str, help: &str, figure: u64) {
+        self.family(name, kind, help);
+        let _ = writeln!(self.0, "{name} {figure}");
+    }
+}

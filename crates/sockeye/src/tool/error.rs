@@ -1,0 +1,79 @@
+//! What can go wrong for a client: sorted by what the user can do about it.
+
+use std::io;
+
+use crate::address::Address;
+
+/// Why a client did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ToolError {
+    /// The host name does not exist.
+    #[error("{address}: the name {host:?} was not found ({source}): check its spelling, or give an address")]
+    NameNotFound {
+        /// Where to.
+        address: Address,
+        /// The name.
+        host: String,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// Nobody answers there.
+    #[error("{address}: cannot connect ({source}): is the server running? `sockeye serve` starts one")]
+    Unreachable {
+        /// Where to.
+        address: Address,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// A step took too long.
+    #[error("{address}: {step} took longer than {seconds} s")]
+    TimedOut {
+        /// Where to.
+        address: Address,
+        /// Which step.
+        step: &'static str,
+        /// Its bound.
+        seconds: u64,
+    },
+    /// The peer answered, but not with a WebSocket.
+    #[error("{address}: the handshake failed: {why}")]
+    Handshake {
+        /// Where to.
+        address: Address,
+        /// What the peer said.
+        why: String,
+    },
+    /// The server refused what was asked.
+    #[error("{address}: refused: {why}")]
+    Refused {
+        /// Where to.
+        address: Address,
+        /// The server's words.
+        why: String,
+    },
+    /// The connection ended before everything was done.
+    #[error("{address}: the connection ended early: {why}")]
+    EndedEarly {
+        /// Where to.
+        address: Address,
+        /// How.
+        why: String,
+    },
+    /// The address cannot be used for this.
+    #[error("{address}: {why}")]
+    Unusable {
+        /// Where to.
+        address: Address,
+        /// Why, and what to use instead.
+        why: &'static str,
+    },
+    /// Standard input or output failed.
+    #[error("{what}: {source}")]
+    Output {
+        /// What was being done.
+        what: &'static str,
+        /// The system's error.
+        source: io::Error,
+    },
+}

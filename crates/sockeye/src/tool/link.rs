@@ -1,0 +1,320 @@
+//! A conversation with a server in JSON objects, over WebSocket, TCP or a Unix socket.
+//!
+//! Blocking, with one thread that writes and one that reads: a command has nothing else to do. Deliberately absent:
+//! reconnecting, which would have to decide what to repeat.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpStream, ToSocketAddrs as _};
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use sockeye_wire::line::LineDecoder;
+use sockeye_wire::websocket::{self, Decoder, Event, MessageKind, Opcode, Role};
+
+use super::ToolError;
+use crate::address::Address;
+
+/// How long connecting and the handshake may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The largest object that is read: an answer from history has at most 1 MiB of payloads, six bytes each at worst.
+const OBJECT_BYTES_MAX: usize = 64 << 20;
+
+/// The reading half of a conversation.
+pub struct Link {
+    address: Address,
+    stream: Stream,
+    framing: Framing,
+    speaker: Speaker,
+    buffer: Vec<u8>,
+    /// What was received and not yet taken: `buffer[at..end]`.
+    at: usize,
+    end: usize,
+}
+
+/// The writing half of a conversation; clones speak over the same connection.
+#[derive(Clone)]
+pub struct Speaker {
+    address: Address,
+    stream: Arc<Mutex<Stream>>,
+    framed: bool,
+}
+
+enum Framing {
+    Lines(LineDecoder),
+    WebSocket(Box<Decoder>),
+}
+
+enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Link {
+    /// Connects, and shakes hands where that is the custom.
+    ///
+    /// # Errors
+    /// Says which step failed, to which address, and what to try.
+    pub fn connect(address: &Address) -> Result<Link, ToolError> {
+        let unreachable = |source| ToolError::Unreachable { address: address.clone(), source };
+        let mut stream = match address {
+            Address::Unix(path) => Stream::Unix(UnixStream::connect(path).map_err(unreachable)?),
+            Address::Tcp { host, port } | Address::WebSocket { host, port, .. } => {
+                Stream::Tcp(connect_tcp(address, host, *port)?)
+            }
+        };
+        let mut buffer = vec![0; 64 << 10];
+        let mut end = 0;
+        let mut at = 0;
+        let framing = if let Address::WebSocket { host, port, path } = address {
+            stream.set_read_timeout(Some(CONNECT_TIMEOUT)).map_err(unreachable)?;
+            let authority =
+                if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+            (at, end) = shake_hands(address, &mut stream, &authority, path, &mut buffer)?;
+            stream.set_read_timeout(None).map_err(unreachable)?;
+            Framing::WebSocket(Box::new(Decoder::new(Role::Client, OBJECT_BYTES_MAX)))
+        } else {
+            Framing::Lines(LineDecoder::new(OBJECT_BYTES_MAX))
+        };
+        let writer = stream.try_clone().map_err(unreachable)?;
+        let framed = matches!(framing, Framing::WebSocket(_));
+        let speaker = Speaker { address: address.clone(), stream: Arc::new(Mutex::new(writer)), framed };
+        Ok(Link { address: address.clone(), stream, framing, speaker, buffer, at, end })
+    }
+
+    /// Whom this speaks with.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// The writing half.
+    pub fn speaker(&self) -> Speaker {
+        self.speaker.clone()
+    }
+
+    /// Waits for the next object. `None` is an orderly end.
+    ///
+    /// # Errors
+    /// When the connection breaks, or the peer does not keep to the protocol.
+    pub fn receive(&mut self) -> Result<Option<Vec<u8>>, ToolError> {
+        loop {
+            if self.at < self.end
+                && let Some(object) = self.decode()?
+            {
+                return Ok(object);
+            }
+            self.at = 0;
+            self.end = match self.stream.read(&mut self.buffer) {
+                Ok(0) => return Ok(None),
+                Ok(length) => length,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
+                Err(error) => return Err(self.broken(error.to_string())),
+            };
+        }
+    }
+
+    /// The next object in the buffer: `None` is not enough, `Some(None)` the peer's close.
+    fn decode(&mut self) -> Result<Option<Option<Vec<u8>>>, ToolError> {
+        let address = &self.address;
+        let broken = |why: String| ToolError::EndedEarly { address: address.clone(), why };
+        match &mut self.framing {
+            Framing::Lines(decoder) => loop {
+                match decoder.decode(&self.buffer[..self.end], &mut self.at) {
+                    Ok(Some([])) => {}
+                    Ok(line) => return Ok(line.map(|line| Some(line.to_vec()))),
+                    Err(error) => {
+                        return Err(broken(format!("the server sent a line that is too long: {error}")));
+                    }
+                }
+            },
+            Framing::WebSocket(decoder) => loop {
+                let input = &mut self.buffer[..self.end];
+                match decoder.decode(input, &mut self.at) {
+                    Ok(None) => return Ok(None),
+                    Ok(Some(Event::Message { kind: MessageKind::Text, payload })) => {
+                        return Ok(Some(Some(decoder.bytes(input, &payload).to_vec())));
+                    }
+                    Ok(Some(Event::Message { .. })) => {
+                        return Err(broken("the server sent a binary frame".into()));
+                    }
+                    Ok(Some(Event::Ping(payload))) => {
+                        let pong = decoder.bytes(input, &payload).to_vec();
+                        self.speaker.write_control(Opcode::Pong, &pong)?;
+                    }
+                    Ok(Some(Event::Pong(_))) => {}
+                    Ok(Some(Event::Close { code, payload })) => {
+                        let reason = String::from_utf8_lossy(decoder.bytes(input, &payload)).into_owned();
+                        // The other side of the closing handshake; if the peer is gone already, that was all.
+                        let _ =
+                            self.speaker.write_control(Opcode::Close, &code.unwrap_or(1000).to_be_bytes());
+                        return match code {
+                            None | Some(1000) => Ok(Some(None)),
+                            Some(code) => Err(broken(format!("closed with code {code} {reason}"))),
+                        };
+                    }
+                    Err(error) => return Err(broken(format!("the server broke the protocol: {error}"))),
+                }
+            },
+        }
+    }
+
+    fn broken(&self, why: String) -> ToolError {
+        ToolError::EndedEarly { address: self.address.clone(), why }
+    }
+}
+
+impl Speaker {
+    /// Sends one object.
+    ///
+    /// # Errors
+    /// When the connection is broken.
+    pub fn send(&self, object: &[u8]) -> Result<(), ToolError> {
+        let mut bytes = Vec::with_capacity(object.len() + 14);
+        if self.framed {
+            websocket::write_masked_frame(&mut bytes, Opcode::Text, object, mask());
+        } else {
+            bytes.extend_from_slice(object);
+            bytes.push(b'\n');
+        }
+        self.write(&bytes)
+    }
+
+    /// Says that nothing more will be sent.
+    pub fn finish(&self) {
+        if self.framed {
+            let _ = self.write_control(Opcode::Close, &1000_u16.to_be_bytes());
+        } else {
+            let stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
+            let _ = match &*stream {
+                Stream::Tcp(tcp) => tcp.shutdown(Shutdown::Write),
+                Stream::Unix(unix) => unix.shutdown(Shutdown::Write),
+            };
+        }
+    }
+
+    fn write_control(&self, opcode: Opcode, payload: &[u8]) -> Result<(), ToolError> {
+        let mut bytes = Vec::with_capacity(payload.len() + 14);
+        websocket::write_masked_frame(&mut bytes, opcode, payload, mask());
+        self.write(&bytes)
+    }
+
+    fn write(&self, bytes: &[u8]) -> Result<(), ToolError> {
+        let mut stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
+        stream
+            .write_all(bytes)
+            .map_err(|error| ToolError::EndedEarly { address: self.address.clone(), why: error.to_string() })
+    }
+}
+
+fn connect_tcp(address: &Address, host: &str, port: u16) -> Result<TcpStream, ToolError> {
+    let found = (host, port).to_socket_addrs().map_err(|source| ToolError::NameNotFound {
+        address: address.clone(),
+        host: host.to_owned(),
+        source,
+    })?;
+    let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    for ip in found {
+        match TcpStream::connect_timeout(&ip, CONNECT_TIMEOUT) {
+            Ok(stream) => {
+                // Each object is sent in one write: waiting for more would only delay it.
+                let _ = stream.set_nodelay(true);
+                return Ok(stream);
+            }
+            Err(error) => last = error,
+        }
+    }
+    if last.kind() == io::ErrorKind::TimedOut {
+        return Err(timed_out(address, "connecting"));
+    }
+    Err(ToolError::Unreachable { address: address.clone(), source: last })
+}
+
+fn timed_out(address: &Address, step: &'static str) -> ToolError {
+    ToolError::TimedOut { address: address.clone(), step, seconds: CONNECT_TIMEOUT.as_secs() }
+}
+
+/// Asks for a WebSocket and reads the answer; returns where in the buffer the frames behind it are.
+fn shake_hands(
+    address: &Address,
+    stream: &mut Stream,
+    authority: &str,
+    path: &str,
+    buffer: &mut [u8],
+) -> Result<(usize, usize), ToolError> {
+    let failed = |why: String| ToolError::Handshake { address: address.clone(), why };
+    let key = websocket::request_key(random());
+    let mut request = Vec::new();
+    websocket::write_upgrade_request(&mut request, authority, path, &key, &[])
+        .map_err(|error| failed(error.to_string()))?;
+    stream.write_all(&request).map_err(|error| failed(error.to_string()))?;
+    let mut end = 0;
+    loop {
+        let length = match stream.read(&mut buffer[end..]) {
+            Ok(0) => return Err(failed("the server closed the connection".into())),
+            Ok(length) => length,
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+                return Err(timed_out(address, "the WebSocket handshake"));
+            }
+            Err(error) => return Err(failed(error.to_string())),
+        };
+        end += length;
+        if let Some(response) = websocket::parse_upgrade_response(&buffer[..end], &key, &[])
+            .map_err(|error| failed(error.to_string()))?
+        {
+            return Ok((response.head_bytes, end));
+        }
+        if end == buffer.len() {
+            return Err(failed("the answer's head is too long".into()));
+        }
+    }
+}
+
+/// RFC 6455, 5.3: the masking key must not be predictable.
+fn mask() -> [u8; 4] {
+    random()
+}
+
+fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
+        .expect("the system has randomness once it runs");
+    bytes
+}
+
+impl Stream {
+    fn try_clone(&self) -> io::Result<Stream> {
+        Ok(match self {
+            Stream::Tcp(tcp) => Stream::Tcp(tcp.try_clone()?),
+            Stream::Unix(unix) => Stream::Unix(unix.try_clone()?),
+        })
+    }
+
+    fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        match self {
+            Stream::Tcp(tcp) => tcp.set_read_timeout(timeout),
+            Stream::Unix(unix) => unix.set_read_timeout(timeout),
+        }
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Stream::Tcp(tcp) => tcp.read(buffer),
+            Stream::Unix(unix) => unix.read(buffer),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Stream::Tcp(tcp) => tcp.write(bytes),
+            Stream::Unix(unix) => unix.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,146 @@
+//! Publishing: one message, or one for each line of an input, each with its answer.
+
+use std::io::BufRead;
+use std::sync::mpsc;
+use std::thread;
+
+use serde_json::Value;
+use sockeye_wire::json;
+
+use super::ToolError;
+use super::link::{Link, Speaker};
+use crate::address::Address;
+
+/// How many messages may be under way unanswered.
+const WINDOW: usize = 64;
+
+/// What is published.
+pub enum Payload<'a> {
+    /// One message.
+    One(&'a [u8]),
+    /// Each line of an input, without its line end.
+    Lines(&'a mut dyn BufRead),
+}
+
+/// Publishes to a channel and waits until the server has accepted everything. Text that is one JSON object or array is
+/// published as JSON, other UTF-8 as text, other bytes as binary.
+///
+/// # Errors
+/// The first refusal, or the end of the connection before everything was answered.
+pub fn publish(address: &Address, channel: &str, payload: Payload<'_>) -> Result<u64, ToolError> {
+    let link = Link::connect(address)?;
+    let speaker = link.speaker();
+    // A token for each message that may be under way: taken before sending, given back by the answer.
+    let (answered, answers) = mpsc::sync_channel(WINDOW);
+    let reader = thread::spawn(move || read_answers(link, &answered));
+    let mut sender = Sender { speaker, channel, answers, sent: 0, under_way: 0 };
+    match payload {
+        Payload::One(message) => sender.send(message)?,
+        Payload::Lines(input) => {
+            let mut line = Vec::new();
+            loop {
+                line.clear();
+                let failed = |source| ToolError::Output { what: "cannot read standard input", source };
+                if input.read_until(b'\n', &mut line).map_err(failed)? == 0 {
+                    break;
+                }
+                let end = line.strip_suffix(b"\n").map_or(line.len(), <[u8]>::len);
+                sender.send(&line[..end])?;
+            }
+        }
+    }
+    while sender.under_way > 0 {
+        sender.wait()?;
+    }
+    sender.speaker.finish();
+    let sent = sender.sent;
+    drop(sender);
+    // The reader ends with the connection; what it has to say after the last answer is of no interest.
+    let _ = reader.join();
+    Ok(sent)
+}
+
+struct Sender<'a> {
+    speaker: Speaker,
+    channel: &'a str,
+    answers: mpsc::Receiver<Result<(), ToolError>>,
+    sent: u64,
+    under_way: usize,
+}
+
+impl Sender<'_> {
+    fn send(&mut self, payload: &[u8]) -> Result<(), ToolError> {
+        while let Ok(answer) = self.answers.try_recv() {
+            answer?;
+            self.under_way -= 1;
+        }
+        if self.under_way == WINDOW {
+            self.wait()?;
+        }
+        self.sent += 1;
+        self.under_way += 1;
+        self.speaker.send(&request(self.channel, payload, self.sent))
+    }
+
+    fn wait(&mut self) -> Result<(), ToolError> {
+        self.answers.recv().expect("the reader says why it ends before it ends")?;
+        self.under_way -= 1;
+        Ok(())
+    }
+}
+
+/// Passes the outcome of each message on, and at last that of the connection.
+fn read_answers(mut link: Link, answered: &mpsc::SyncSender<Result<(), ToolError>>) {
+    let address = link.address().clone();
+    loop {
+        let outcome = match link.receive() {
+            Ok(Some(object)) => match serde_json::from_slice::<Value>(&object) {
+                Ok(answer) if answer.get("ok").is_some() => Ok(()),
+                Ok(answer) if answer.get("error").is_some() => {
+                    let why = format!(
+                        "{}: {}",
+                        answer["code"].as_str().unwrap_or("?"),
+                        answer["why"].as_str().unwrap_or("?")
+                    );
+                    Err(ToolError::Refused { address: address.clone(), why })
+                }
+                Ok(answer) if answer.get("bye").is_some() => {
+                    let why = format!("the server said goodbye: {}", answer["bye"].as_str().unwrap_or("?"));
+                    Err(ToolError::EndedEarly { address: address.clone(), why })
+                }
+                _ => continue,
+            },
+            Ok(None) => {
+                Err(ToolError::EndedEarly { address: address.clone(), why: "the server closed it".into() })
+            }
+            Err(error) => Err(error),
+        };
+        let is_end = outcome.is_err();
+        if answered.send(outcome).is_err() || is_end {
+            return;
+        }
+    }
+}
+
+fn request(channel: &str, payload: &[u8], id: u64) -> Vec<u8> {
+    let mut out = Vec::with_capacity(payload.len() + channel.len() + 48);
+    out.extend_from_slice(b"{\"pub\":");
+    json::write_string(&mut out, channel);
+    match std::str::from_utf8(payload) {
+        Ok(text) if json::is_object_or_array(payload) => {
+            out.extend_from_slice(b",\"data\":");
+            out.extend_from_slice(&json::without_line_breaks(text.as_bytes()));
+        }
+        Ok(text) => {
+            out.extend_from_slice(b",\"data\":");
+            json::write_string(&mut out, text);
+        }
+        Err(_) => {
+            out.extend_from_slice(b",\"b64\":\"");
+            json::write_base64(&mut out, payload);
+            out.push(b'"');
+        }
+    }
+    out.extend_from_slice(format!(",\"id\":{id}}}").as_bytes());
+    out
+}
