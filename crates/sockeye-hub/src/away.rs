@@ -177,16 +177,20 @@ impl Hub {
         let cold = &mut self.clients.cold[client.index()];
         let Some(reading) = cold.reading.take_if(|reading| reading.number == number) else { return };
         let index = client.index() as u32;
+        let mut got_on = true;
         if let Some(channel) = reading.channel
             && let Some(place) = self.clients.find_lag(index, channel)
             && self.clients.cold[client.index()].lags[place].next == reading.next
         {
-            self.apply_page(index, channel, page, live_next);
+            got_on = self.apply_page(index, channel, page, live_next);
             if self.channels.exists(channel) {
                 self.release_away(channel);
             }
         }
-        self.pump(client, now);
+        // A page of which nothing fitted is asked for again when the outbox has been drained further, not at once.
+        if got_on {
+            self.pump(client, now);
+        }
     }
 
     /// The next message of a channel that lives elsewhere.
