@@ -53,6 +53,17 @@ impl Context<'_> {
         }
     }
 
+    /// Checks whether anybody may hear `name`, a channel or a pattern.
+    pub(crate) fn check_hearing(&self, name: &str) -> Result<(), &'static str> {
+        let is_system = name.split('/').next() == Some("$sys");
+        if is_system && !self.site.system_is_public {
+            return Err(
+                "hearing $sys/ needs the admin permission, which nobody has on a server that others can reach",
+            );
+        }
+        Ok(())
+    }
+
     /// Says whether no more input may be handled until the client has read its answers, or another shard has answered.
     pub(crate) fn must_pause(&self, client: ClientId) -> bool {
         let outbox = self.hub.outbox(client);

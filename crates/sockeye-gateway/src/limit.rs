@@ -32,7 +32,7 @@ pub struct Limits {
     pub unreadable_max: u32,
     /// After the last byte was queued, a closing connection has this long to take it and to end (5 s), then it is cut.
     pub close_timeout_ms: u64,
-    /// While this many bytes of answers wait in a connection's outbox (64 KiB), it is not read.
+    /// While this many bytes of answers wait in a connection's outbox (256 KiB), it is not read.
     pub answers_bytes_max: usize,
     /// While this many requests wait for another shard's answer (64), a connection is not read.
     pub requests_in_flight_max: usize,
@@ -54,7 +54,7 @@ impl Default for Limits {
             comment_interval_ms: 15_000,
             unreadable_max: 10,
             close_timeout_ms: 5_000,
-            answers_bytes_max: 64 << 10,
+            answers_bytes_max: 256 << 10,
             requests_in_flight_max: 64,
         }
     }

@@ -13,6 +13,8 @@ pub struct Site {
     pub origins: Vec<String>,
     /// Which names a request may call this server by.
     pub hosts: Hosts,
+    /// Everybody may hear what the server says about itself (`$sys/`): only this machine can reach it.
+    pub system_is_public: bool,
 }
 
 /// The names by which a request may call this server.
@@ -104,6 +106,7 @@ mod tests {
         Site {
             server: "sockeye/0".into(),
             origins: vec!["https://chat.example".into()],
+            system_is_public: true,
             hosts: Hosts { names: vec!["inner.example".into()], addresses: vec![], any_address: false },
         }
     }

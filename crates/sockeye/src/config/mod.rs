@@ -145,6 +145,11 @@ impl Config {
         Ok(())
     }
 
+    /// Says whether only this machine can reach the server.
+    pub fn is_loopback(&self) -> bool {
+        self.listen.iter().all(is_loopback)
+    }
+
     /// The rules with the default one last.
     pub fn all_rules(&self) -> Vec<Rule> {
         self.rules.iter().chain([&self.default_rule]).cloned().collect()
@@ -225,6 +230,18 @@ mod tests {
                 "{name} has a comment"
             );
         }
+    }
+
+    #[test]
+    fn the_manual_shows_every_key() {
+        let manual = include_str!("../../../../docs/configuration.md");
+
+        let print = Config::default().print();
+
+        assert!(
+            manual.contains(print.trim()),
+            "docs/configuration.md must hold what `sockeye check --print` prints"
+        );
     }
 
     #[test]

@@ -57,6 +57,7 @@ pub fn serve(config: &Config, assets: fn(&str) -> Option<Asset>) -> Result<(), S
         server: concat!("sockeye/", env!("CARGO_PKG_VERSION")).into(),
         origins: config.origins.clone(),
         hosts: config.hosts(&socket_addresses),
+        system_is_public: config.is_loopback(),
     };
     let hub = Hub::new(
         config.hub.clone(),
