@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
+use rustix::io::Errno;
 
 /// How many events one turn takes.
 const EVENTS_MAX: usize = 1024;
@@ -34,14 +35,17 @@ impl Poller {
         Ok(())
     }
 
-    /// Waits for the next turn's events: none if `timeout` passed or a signal came.
+    /// Waits for the next turn's events: none if `timeout` passed.
     pub(crate) fn wait(&self, events: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<()> {
         let timeout = timeout
             .map(|timeout| Timespec::try_from(timeout).expect("timeouts of seconds fit in a timespec"));
         events.clear();
-        match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(events), timeout.as_ref()) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
-            Err(error) => Err(error.into()),
+        loop {
+            match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(events), timeout.as_ref()) {
+                Ok(_) => return Ok(()),
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
     }
 }

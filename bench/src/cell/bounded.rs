@@ -31,14 +31,19 @@ const AHEAD_MAX: u64 = 8;
 /// What the stalled peer's own kernel may keep; that is not the server's to bound.
 const STALLED_RECEIVE_BYTES: usize = 64 * 1024;
 
+/// What a healthy peer's kernel may keep. On loopback a segment is 64 KiB, and a window that is smaller than that
+/// waits 200 ms for a probe: that would be measured, and it is nobody's fault here.
+const HEALTHY_RECEIVE_BYTES: usize = 512 * 1024;
+
 /// How often the stalled subscriber shows that it is alive.
 const SIGN_OF_LIFE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The configured bounds: an outbox of 256 KiB for each connection, and the channel's history of 256 KiB, with
 /// the shard's buffers and what an allocator needs around them.
 const USER_BYTES_MAX: f64 = ((SUBSCRIBERS + 2) * 256 * 1024 + 2 * 1024 * 1024) as f64;
-/// For the stalled socket: TCP_NOTSENT_LOWAT of 128 KiB, what is under way to the peer, and one message.
-const KERNEL_QUEUE_BYTES_MAX: f64 = 256.0 * 1024.0;
+/// For the stalled socket: TCP_NOTSENT_LOWAT of 128 KiB, which one segment of 64 KiB may pass, and a receive
+/// window of 128 KiB under way. (Unbounded, the kernel takes 4 MiB.)
+const KERNEL_QUEUE_BYTES_MAX: f64 = 320.0 * 1024.0;
 /// For all sockets of the cell: a low-water mark and as much under way for each, with the kernel's overhead.
 const KERNEL_TOTAL_BYTES_MAX: f64 = ((SUBSCRIBERS + 1) * 1024 * 1024) as f64;
 
@@ -161,6 +166,7 @@ impl Crowd {
         let mut subscribers = Vec::new();
         for index in 0..SUBSCRIBERS - 1 {
             let mut subscriber = open_subscriber(process)?;
+            rustix::net::sockopt::set_socket_recv_buffer_size(subscriber.stream(), HEALTHY_RECEIVE_BYTES)?;
             subscriber.subscribe(CHANNEL)?;
             let stream = subscriber.into_stream()?;
             poller.add(&stream, index)?;
