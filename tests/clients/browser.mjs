@@ -115,10 +115,13 @@ async function eventSource(server) {
   await page.exposeFunction("report", (what) => heard.push(what));
   await page.evaluate((path) => {
     const source = new EventSource(path);
-    source.onopen = () => report("open");
-    source.onmessage = (event) => report(JSON.parse(event.data).data);
+    source.onmessage = (event) => {
+      // The first event of each connection is the answer: whether everything since then is there.
+      const message = JSON.parse(event.data);
+      report(message.ch ? message.data : `recovered: ${message.recovered}`);
+    };
   }, `/ch/${channel}`);
-  assert.equal(await heard.next("the event stream"), "open");
+  assert.equal(await heard.next("the event stream"), "recovered: undefined");
   for (const text of ["1", "2", "3"]) {
     await publish(server, channel, text);
     assert.equal(await heard.next(`message ${text}`), text);
@@ -129,7 +132,7 @@ async function eventSource(server) {
   for (const text of ["4", "5", "6"]) await publish(server, channel, text);
   proxy.mend();
 
-  assert.equal(await heard.next("the browser's return"), "open");
+  assert.equal(await heard.next("the browser's return"), "recovered: true");
   await publish(server, channel, "7");
   for (const text of ["4", "5", "6", "7"]) assert.equal(await heard.next(`message ${text}`), text);
   assert.ok(proxy.lastEventId, "the browser did not say where it was");

@@ -63,18 +63,17 @@ fn run() -> Result<ExitCode> {
             let cases = take_value(&mut arguments, "--cases")?;
             refuse_rest(&arguments)?;
             let mut report = Report::new(workspace.is_build_machine());
-            report.step("Autobahn", || {
-                let binary = server::build(&workspace)?;
-                autobahn::step(&workspace, &binary, cases.as_deref().unwrap_or(autobahn::CASES))
-            });
+            if let Some(binary) = server::build_step(&workspace, &mut report) {
+                let cases = cases.as_deref().unwrap_or(autobahn::CASES);
+                report.step("Autobahn", || autobahn::step(&workspace, &binary, cases));
+            }
             Ok(report.finish())
         }
         "clients" => {
             refuse_rest(&arguments)?;
             let mut report = Report::new(workspace.is_build_machine());
-            match server::build(&workspace) {
-                Ok(binary) => clients::steps(&workspace, &binary, &mut report),
-                Err(error) => report.step("release build", || Err(error)),
+            if let Some(binary) = server::build_step(&workspace, &mut report) {
+                clients::steps(&workspace, &binary, &mut report);
             }
             Ok(report.finish())
         }

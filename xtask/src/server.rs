@@ -13,12 +13,18 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
 use crate::command::run;
+use crate::step::{Outcome, Report};
 use crate::workspace::Workspace;
 
-/// Builds the release binary and says where it is.
-pub(crate) fn build(workspace: &Workspace) -> Result<PathBuf> {
-    run(&mut workspace.cargo(["build", "--release", "-p", "sockeye"]))?;
-    Ok(workspace.target().join("release/sockeye"))
+/// Builds the release binary as a step of its own; its path, if that succeeded.
+pub(crate) fn build_step(workspace: &Workspace, report: &mut Report) -> Option<PathBuf> {
+    let mut binary = None;
+    report.step("release build", || {
+        run(&mut workspace.cargo(["build", "--release", "-p", "sockeye"]))?;
+        binary = Some(workspace.target().join("release/sockeye"));
+        Ok(Outcome::passed(""))
+    });
+    binary
 }
 
 /// A server that runs.

@@ -34,16 +34,11 @@ pub(crate) fn everything(workspace: &Workspace) -> ExitCode {
         cargo(&["run", "--profile", "sim", "-p", "sockeye-sim", "--", "--seeds", "10000"])
     });
 
-    let mut binary = None;
-    report.step("release build", || {
-        binary = Some(server::build(workspace)?);
-        Ok(Outcome::passed(""))
-    });
-    match &binary {
+    match server::build_step(workspace, &mut report) {
         Some(binary) => {
-            report.step("Autobahn", || autobahn::step(workspace, binary, autobahn::CASES));
-            clients::steps(workspace, binary, &mut report);
-            report.step("size of the binary", || size::binary(binary));
+            report.step("Autobahn", || autobahn::step(workspace, &binary, autobahn::CASES));
+            clients::steps(workspace, &binary, &mut report);
+            report.step("size of the binary", || size::binary(&binary));
         }
         None => report.step("Autobahn, clients, size", || {
             Err(Missing::new("the release build", "mend the step above").into())

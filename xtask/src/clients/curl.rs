@@ -76,7 +76,7 @@ impl Curl<'_> {
     }
 }
 
-/// The `data` of a `data:` line, which holds the envelope of PROTOCOL.md.
+/// The `data` of a `data:` line that holds a push. The first event is the answer and has none.
 pub(super) fn event_data(line: &str) -> Option<Value> {
     let push: Value = serde_json::from_str(line.strip_prefix("data:")?.trim_start()).ok()?;
     push.get("data").cloned()
@@ -105,7 +105,7 @@ fn events_arrive_live_and_resume(curl: &Curl<'_>, socket: Socket, channel: &str)
 
     let mut resumed = curl.listen(socket, channel, &[&format!("Last-Event-ID: {at}")])?;
 
-    let line = resumed.hear("the first event", |line| line.starts_with("data:"))?;
+    let line = resumed.hear("the first message", |line| event_data(line).is_some())?;
     ensure!(event_data(&line) == Some(json!("four")), "resumed with {line}");
     Ok(())
 }
