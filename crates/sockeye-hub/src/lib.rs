@@ -4,7 +4,7 @@
 //! that asked, in one first-in-first-out queue with the messages it hears. Several hubs, one per shard, exchange
 //! [`ShardMessage`]s; one alone does the same work with plain calls.
 //!
-//! Reading order: names ([`check_name`], [`matches`]), [`Position`], [`Message`], the requests ([`Subscribe`],
+//! Reading order: names ([`check_name`], [`matches()`]), [`Position`], [`Message`], the requests ([`Subscribe`],
 //! [`Publish`], [`Past`]), the [`Outbox`] and its answers, then [`Hub`]. Inside: `channel` (one incarnation of a
 //! name), `audience` (who hears it), `history` (the ring), `lag` (slow readers and recovery), `home` and `away`
 //! (the two sides of a channel when shards divide the work).

@@ -1,6 +1,6 @@
 //! Channel names and patterns: what they may look like, and which pattern means which name.
 //!
-//! [`matches`] is the slow, obvious rule. The hub itself asks its `tree`, and the tests hold the two together.
+//! [`matches()`] is the slow, obvious rule. The hub itself asks its `tree`, and the tests hold the two together.
 
 use crate::error::NameError;
 

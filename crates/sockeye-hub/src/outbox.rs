@@ -290,8 +290,9 @@ impl Outbox {
         }
     }
 
-    /// Drops everything behind the first `items_kept` items. The half-written mark stays.
+    /// Drops everything behind the first `items_kept` items, but for one that is half written.
     pub(crate) fn truncate(&mut self, items_kept: usize, length: impl Fn(&Message) -> usize) {
+        let items_kept = items_kept.max(usize::from(self.front_offset > 0));
         while self.items.len() > items_kept {
             match self.items.pop_back() {
                 Some(Item::Message(message)) => {

@@ -87,3 +87,49 @@ fn each_encoding_is_made_once_and_only_when_somebody_takes_it() {
     assert_eq!(message.encoded_if_present(Encoding(1)), Some(b"bbbbbbbbhi".as_slice()));
     assert_eq!(message.encoded_if_present(Encoding(2)), None);
 }
+
+#[test]
+fn a_farewell_comes_behind_everything_that_is_still_to_hear() {
+    let mut world = World::new();
+    let (ana, ben) = (world.connect(), world.connect());
+    world.sub(ana, "chat");
+    world.say(ben, "chat", "hi");
+
+    world.hubs[0].bid_farewell(ana.id, Bye { reason: "drain", reconnect: None });
+    world.hubs[0].bid_farewell(ana.id, Bye { reason: "again", reconnect: None });
+    world.say(ben, "chat", "unheard");
+
+    assert_eq!(world.hub().subscriptions(ana.id), 0);
+    assert_eq!(world.read(ana), ["ok 1 at 0", "chat 1 hi", "bye drain"]);
+}
+
+#[test]
+fn a_hushed_client_keeps_only_what_comes_first() {
+    let mut world = World::new();
+    let (ana, ben) = (world.connect(), world.connect());
+    world.sub(ana, "chat");
+    world.say(ben, "chat", "one");
+    world.say(ben, "chat", "two");
+
+    world.hubs[0].hush(ana.id, 2);
+    world.say(ben, "chat", "unheard");
+
+    assert_eq!(world.read(ana), ["ok 1 at 0", "chat 1 one"]);
+    assert_eq!((world.hub().stats().outbox_bytes, world.hub().stats().subscriptions), (0, 0));
+}
+
+#[test]
+fn a_hushed_client_keeps_what_is_half_written() {
+    let mut world = World::new();
+    let ana = world.connect();
+    world.sub(ana, "chat");
+    world.read(ana);
+    world.say(ana, "chat", "half written");
+    world.say(ana, "chat", "dropped");
+    world.hubs[0].set_front_offset(ana.id, 3);
+
+    world.hubs[0].hush(ana.id, 0);
+
+    assert_eq!(world.read(ana), ["chat 1 half written"]);
+    assert_eq!(world.hub().stats().outbox_bytes, 0);
+}

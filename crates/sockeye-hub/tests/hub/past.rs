@@ -17,8 +17,8 @@ fn world_with(messages: usize, limits: Limits) -> (World, Position) {
 fn ask(world: &mut World, last: Option<u64>, since: Option<Position>) -> String {
     let asker = world.connect();
     world.past(asker, "chat", Past { last, since });
-    let answer = world.read(asker).pop().unwrap();
-    answer.split_once(" at ").unwrap().1.to_owned()
+    let answer = world.read(asker).pop().expect("a look back is answered");
+    answer.split_once(" at ").expect("it was found").1.to_owned()
 }
 
 #[test]

@@ -238,5 +238,5 @@ pub(crate) fn describe(item: &Item) -> String {
 
 /// A position of some other incarnation.
 pub(crate) fn foreign(sequence: u64) -> Position {
-    Position { epoch: Epoch::parse("zz9").unwrap(), sequence }
+    Position { epoch: Epoch::parse("zz9").expect("an epoch"), sequence }
 }
