@@ -1,9 +1,12 @@
 //! `sockeye serve`: the flags of the server.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
 
 use super::Failure;
 use crate::address::Address;
@@ -74,6 +77,25 @@ impl Serve {
             use std::io::IsTerminal as _;
             log.with_ansi(std::io::stderr().is_terminal()).init();
         }
-        Ok(server::serve(&config, crate::console::asset)?)
+        let announce = |addresses: &[String]| announce(addresses, self.json && level >= LevelFilter::INFO);
+        Ok(server::serve(&config, crate::console::asset, announce)?)
     }
+}
+
+/// The first line of the log: who starts the server reads from it where it listens.
+fn announce(addresses: &[String], as_json: bool) {
+    const VERSION: &str = env!("CARGO_PKG_VERSION");
+    if !as_json {
+        return tracing::info!(listen = %addresses.join(" "), version = VERSION, "listening");
+    }
+    // The log's own fields cannot hold a list, so this line is made by hand, in the shape of the others.
+    let mut timestamp = String::new();
+    let _ = SystemTime.format_time(&mut Writer::new(&mut timestamp));
+    let line = serde_json::json!({
+        "timestamp": timestamp,
+        "level": "INFO",
+        "fields": { "message": "listening", "listen": addresses, "version": VERSION },
+    });
+    // Where the log cannot be written, serving goes on.
+    let _ = writeln!(std::io::stderr(), "{line}");
 }

@@ -26,11 +26,16 @@ pub enum ServeError {
     System(#[from] io::Error),
 }
 
-/// Runs the server until SIGTERM or SIGINT, and ends it in good order.
+/// Runs the server until SIGTERM or SIGINT, and ends it in good order. `announce` is told where it listens, before
+/// anything else is said.
 ///
 /// # Errors
 /// See [`ServeError`]. A drain whose time is over is no error.
-pub fn serve(config: &Config, assets: fn(&str) -> Option<Asset>) -> Result<(), ServeError> {
+pub fn serve(
+    config: &Config,
+    assets: fn(&str) -> Option<Asset>,
+    announce: impl FnOnce(&[String]),
+) -> Result<(), ServeError> {
     let descriptors = sockeye_sys::process::raise_descriptor_limit();
     let mut listening = Vec::new();
     for address in &config.listen {
@@ -39,8 +44,7 @@ pub fn serve(config: &Config, assets: fn(&str) -> Option<Asset>) -> Result<(), S
     let signals = Signals::catch()?;
     let socket_addresses: Vec<SocketAddr> = listening.iter().filter_map(Listening::socket_address).collect();
     let addresses: Vec<String> = listening.iter().map(Listening::address).collect();
-    // The first line of the log: who starts the server reads from it where it listens.
-    info!(listen = ?addresses, version = env!("CARGO_PKG_VERSION"), "listening");
+    announce(&addresses);
     if let Some(address) = socket_addresses.first() {
         let port = address.port();
         info!("open http://localhost:{port}/ or say: curl -d 'hello' http://localhost:{port}/ch/chat");
