@@ -152,6 +152,9 @@ pub struct Connection {
     deadline_ms: u64,
     last_input_ms: u64,
     why: &'static str,
+    /// What it spoke when the shell was last told.
+    told: Protocol,
+    changed: bool,
 }
 
 #[derive(Debug)]
@@ -177,6 +180,8 @@ impl Connection {
             deadline_ms: now.ms + limits.first_byte_timeout_ms,
             last_input_ms: now.ms,
             why: "done",
+            told: Protocol::Unknown,
+            changed: false,
         }
     }
 
@@ -198,6 +203,16 @@ impl Connection {
             },
             State::Events(_) => Protocol::Events,
         }
+    }
+
+    /// What it spoke and what it speaks, if that has changed since this was last asked.
+    pub fn take_change(&mut self) -> Option<(Protocol, Protocol)> {
+        if !std::mem::take(&mut self.changed) {
+            return None;
+        }
+        let after = self.protocol();
+        let before = std::mem::replace(&mut self.told, after);
+        (before != after).then_some((before, after))
     }
 
     /// The form in which it takes published messages.
@@ -308,7 +323,7 @@ impl Connection {
         match &mut self.state {
             State::Lines(lines) => {
                 lines.handle_end(self.client, cx);
-                self.handle_written(cx);
+                self.handle_written(cx.hub, cx.now, cx.limits);
             }
             State::Http(http) if http.is_waiting() => http.end_after_answer(),
             State::Events(_) => {}
@@ -318,15 +333,16 @@ impl Connection {
         }
     }
 
-    /// Everything queued for this connection was written, or it was looked at for another reason.
-    pub fn handle_written(&mut self, cx: &mut Context<'_>) {
+    /// Everything queued for this connection was written, and its peer has ended its side.
+    pub fn handle_written(&mut self, hub: &mut Hub, now: Now, limits: &Limits) {
         if self.input_ended
             && self.ending == Ending::No
             && matches!(self.state, State::Lines(_))
-            && cx.hub.subscriptions(self.client) == 0
-            && cx.hub.requests_in_flight(self.client) == 0
+            && hub.subscriptions(self.client) == 0
+            && hub.requests_in_flight(self.client) == 0
         {
-            self.end(Ending::AfterOutput, "ended", cx);
+            hub.hush(self.client, usize::MAX);
+            self.end_at(Ending::AfterOutput, "ended", now, limits);
         }
     }
 
@@ -441,6 +457,7 @@ impl Connection {
     }
 
     fn begin(&mut self, detected: Detected, cx: &mut Context<'_>) {
+        self.changed = true;
         match detected {
             Detected::Lines => {
                 cx.hub.set_encoding(self.client, Form::Line.encoding());
@@ -463,6 +480,7 @@ impl Connection {
     }
 
     fn become_state(&mut self, state: State, now: Now, limits: &Limits) {
+        self.changed = true;
         self.deadline_ms = match state {
             State::Events(_) => now.ms + limits.comment_interval_ms,
             _ => now.ms + limits.ping_interval_ms,

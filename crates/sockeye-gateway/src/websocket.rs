@@ -125,6 +125,7 @@ impl Socket {
             match event {
                 Event::Message { kind, payload } => {
                     let opcode = opcode_of(kind);
+                    let in_place = matches!(payload, Payload::Input(_));
                     match payload {
                         // The client's header had a mask of 4 bytes more than ours, so ours fits before the payload,
                         // unless that header came in an earlier read.
@@ -146,6 +147,11 @@ impl Socket {
                                 cx.say(client, |out| websocket::write_frame(out, opcode, bytes));
                             }
                         }
+                    }
+                    // A message that ends with the input leaves nothing to ask the decoder for, unless it lent us a
+                    // buffer of its own, which it takes back when asked.
+                    if *at == input.len() && in_place {
+                        return Outcome::Open;
                     }
                 }
                 other => {

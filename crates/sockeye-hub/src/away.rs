@@ -42,7 +42,7 @@ impl Hub {
     pub(crate) fn ask(&mut self, client: ClientId, tag: Tag, what: Asked) -> u64 {
         self.number += 1;
         self.requests.insert(self.number, Pending { client, tag, what });
-        self.clients.cold[client.index()].in_flight += 1;
+        self.clients.hot[client.index()].in_flight += 1;
         self.number
     }
 
@@ -50,7 +50,7 @@ impl Hub {
     fn answered(&mut self, request: u64) -> Option<Pending> {
         let pending = self.requests.remove(&request)?;
         if self.clients.is_open(pending.client) {
-            self.clients.cold[pending.client.index()].in_flight -= 1;
+            self.clients.hot[pending.client.index()].in_flight -= 1;
         }
         Some(pending)
     }

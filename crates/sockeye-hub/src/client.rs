@@ -53,9 +53,17 @@ pub(crate) struct Hot {
     pub(crate) moved: u64,
     /// The delivery that last found this client as an exact subscriber.
     pub(crate) stamp: u32,
+    /// How many items have left the outbox in all: numbers the items that wait.
+    pub(crate) popped: u64,
+    /// How often this place was used before.
+    pub(crate) generation: u32,
+    /// Requests that other shards have not answered.
+    pub(crate) in_flight: u32,
     /// How many channels lag, for a glance.
     pub(crate) lagging: u16,
     pub(crate) encoding: Encoding,
+    /// The place is in use.
+    pub(crate) open: bool,
     /// It stands in the list of touched clients.
     pub(crate) touched: bool,
     /// Nothing more is delivered to it.
@@ -84,8 +92,6 @@ pub(crate) struct PatternSubscription {
 /// The rest of a client.
 #[derive(Debug, Default)]
 pub(crate) struct Cold {
-    pub(crate) generation: u32,
-    pub(crate) open: bool,
     pub(crate) user: Option<Arc<str>>,
     pub(crate) exacts: Vec<Exact>,
     /// Oldest first.
@@ -94,12 +100,9 @@ pub(crate) struct Cold {
     pub(crate) lags: VecDeque<Lag>,
     /// The one page asked of another shard.
     pub(crate) reading: Option<Reading>,
-    pub(crate) in_flight: u32,
     /// Subscriptions asked of other shards, not yet attached.
     pub(crate) pending_exacts: u32,
     pub(crate) pending_patterns: u32,
-    /// How many items have left the outbox in all: numbers the items that wait.
-    pub(crate) popped: u64,
     /// The number of the newest item that changed the subscriptions: what stands before it belongs to another story.
     pub(crate) barrier: u64,
     pub(crate) bye: Option<Bye>,
@@ -133,17 +136,17 @@ impl Clients {
                 index
             }
         };
-        let hot = &mut self.hot[index as usize];
-        *hot = Hot { encoding: setup.encoding, publisher, ..Hot::default() };
-        let generation = self.cold[index as usize].generation;
-        self.cold[index as usize] = Cold {
+        let generation = self.hot[index as usize].generation;
+        self.hot[index as usize] = Hot {
+            encoding: setup.encoding,
+            publisher,
             generation,
             open: true,
-            user: setup.user,
             // Far from zero, since items that are put in front are numbered downwards.
             popped: 1 << 32,
-            ..Cold::default()
+            ..Hot::default()
         };
+        self.cold[index as usize] = Cold { user: setup.user, ..Cold::default() };
         self.connected += 1;
         ClientId { index, generation }
     }
@@ -151,20 +154,19 @@ impl Clients {
     /// Frees the place. Its subscriptions and lags are gone already.
     pub(crate) fn remove(&mut self, id: ClientId) {
         self.outbox_bytes -= self.hot[id.index()].outbox.message_bytes();
-        self.hot[id.index()] = Hot::default();
-        let generation = id.generation.wrapping_add(1);
-        self.cold[id.index()] = Cold { generation, ..Cold::default() };
+        self.hot[id.index()] = Hot { generation: id.generation.wrapping_add(1), ..Hot::default() };
+        self.cold[id.index()] = Cold::default();
         self.free.push(id.index);
         self.connected -= 1;
     }
 
     #[inline]
     pub(crate) fn is_open(&self, id: ClientId) -> bool {
-        self.cold.get(id.index()).is_some_and(|cold| cold.open && cold.generation == id.generation)
+        self.hot.get(id.index()).is_some_and(|hot| hot.open && hot.generation == id.generation)
     }
 
     pub(crate) fn id(&self, index: u32) -> ClientId {
-        ClientId { index, generation: self.cold[index as usize].generation }
+        ClientId { index, generation: self.hot[index as usize].generation }
     }
 
     /// Notes that a client has something to write.

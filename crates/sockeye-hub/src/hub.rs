@@ -236,7 +236,7 @@ impl Hub {
     /// How many requests of a client other shards have not answered. At [`Limits::requests_in_flight_max`] the
     /// gateway stops reading from it.
     pub fn requests_in_flight(&self, client: ClientId) -> usize {
-        if self.clients.is_open(client) { self.clients.cold[client.index()].in_flight as usize } else { 0 }
+        if self.clients.is_open(client) { self.clients.hot[client.index()].in_flight as usize } else { 0 }
     }
 
     /// The bounds this hub was given.
@@ -310,7 +310,7 @@ impl Hub {
         }
         self.clients.hot[client.index()].outbox.push_front_bytes(bytes);
         // Items are numbered as they leave, so one more in front has the number before.
-        self.clients.cold[client.index()].popped -= 1;
+        self.clients.hot[client.index()].popped -= 1;
         self.clients.touch(index);
     }
 
@@ -341,7 +341,7 @@ impl Hub {
         });
         hot.moved = self.clients.movements;
         self.clients.outbox_bytes -= popped_bytes;
-        self.clients.cold[client.index()].popped += u64::from(item.is_some());
+        self.clients.hot[client.index()].popped += u64::from(item.is_some());
         item
     }
 
@@ -375,7 +375,8 @@ impl Hub {
 
     /// Why a client is being closed, if it is.
     pub fn closing(&self, client: ClientId) -> Option<Bye> {
-        if self.clients.is_open(client) { self.clients.cold[client.index()].bye } else { None }
+        let is_closing = self.clients.is_open(client) && self.clients.hot[client.index()].closing;
+        if is_closing { self.clients.cold[client.index()].bye } else { None }
     }
 
     /// What this hub can tell about itself.

@@ -95,10 +95,15 @@ impl Hub {
     /// Reads lagging channels on from history while the outbox has room: in turn, 16 KiB each.
     ///
     /// The shell calls it before it gathers the outbox of a touched or writable client, and again after draining it.
+    #[inline]
     pub fn pump(&mut self, client: ClientId, now: Now) {
-        if !self.clients.is_open(client) || self.clients.hot[client.index()].lagging == 0 {
-            return;
+        if self.clients.is_open(client) && self.clients.hot[client.index()].lagging > 0 {
+            self.pump_lags(client, now);
         }
+    }
+
+    #[cold]
+    fn pump_lags(&mut self, client: ClientId, now: Now) {
         let index = client.index() as u32;
         // Every lag is looked at until none of them gets on: each round either moves one, or counts towards the end.
         let mut passed = 0;

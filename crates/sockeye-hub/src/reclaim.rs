@@ -40,7 +40,7 @@ impl Hub {
         let encoding = hot.encoding;
         let half_written = usize::from(hot.outbox.front_offset() > 0);
         let before = self.clients.cold[client as usize].barrier;
-        let popped = self.clients.cold[client as usize].popped;
+        let popped = hot.popped;
         self.clients.outbox_bytes -= hot.outbox.message_bytes();
         let items = hot.outbox.take_items();
 

@@ -300,9 +300,8 @@ impl Hub {
 
     /// What is queued before this moment belongs to a story that has ended.
     fn raise_barrier(&mut self, client: ClientId) {
-        let length = self.clients.hot[client.index()].outbox.len() as u64;
-        let cold = &mut self.clients.cold[client.index()];
-        cold.barrier = cold.popped + length;
+        let hot = &self.clients.hot[client.index()];
+        self.clients.cold[client.index()].barrier = hot.popped + hot.outbox.len() as u64;
     }
 
     fn send_to_others(&mut self, message: impl Fn() -> Inner) {

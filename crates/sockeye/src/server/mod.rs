@@ -6,6 +6,7 @@ pub mod figures;
 pub mod kernel;
 pub mod stats;
 
+mod desk;
 mod gather;
 mod listen;
 mod mio;

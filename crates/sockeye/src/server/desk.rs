@@ -1,0 +1,309 @@
+//! How one connection is served: read a share, let its machine handle it, write what there is to say, see how it stands.
+//!
+//! The desk holds everything of a shard but the connections themselves, so that one of them can be worked on with all
+//! of it at hand. Deliberately absent: who is served when (`shard.rs`), and the removal of a connection, which follows
+//! from the [`Fate`] that every step returns.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+
+use sockeye_gateway::{Asset, Connection, Context, Ending, Limits, Out, Site};
+use sockeye_hub::{Hub, Now};
+
+use super::figures::Figures;
+use super::gather::{Gather, Speech, Written};
+use super::kernel::Stream;
+use super::peer::Peer;
+use super::stats::ShardPages;
+use super::timer::Wheel;
+use crate::config::ServerLimits;
+
+/// Everything of a shard but its connections.
+pub(super) struct Desk {
+    pub(super) hub: Hub,
+    pub(super) site: Arc<Site>,
+    pub(super) limits: Limits,
+    pub(super) server_limits: ServerLimits,
+    pub(super) assets: fn(&str) -> Option<Asset>,
+    pub(super) figures: Figures,
+    pub(super) wheel: Wheel,
+    pub(super) out: Out,
+    pub(super) gather: Gather,
+    pub(super) now: Now,
+    pub(super) draining: bool,
+    /// Connections and listeners to be served without a new edge.
+    pub(super) ready: VecDeque<u64>,
+}
+
+/// What becomes of a connection after a step.
+#[derive(Debug)]
+#[must_use = "a connection that ends must be removed"]
+pub(super) enum Fate {
+    /// It stays.
+    Stays,
+    /// It is to be removed, for this reason.
+    Ends(&'static str, Option<io::Error>),
+}
+
+impl Desk {
+    /// Reads one share from a connection and handles it.
+    pub(super) fn serve(&mut self, peer: &mut Peer<impl Stream>, buffer: &mut [u8]) -> Fate {
+        peer.listed = false;
+        if peer.is_lingering() {
+            return self.discard(peer, buffer);
+        }
+        if !peer.machine.may_read(&self.hub, &self.limits) {
+            // It is listed again when its answers are read; a connection that is gone will be found so by writing.
+            if peer.ended_edge {
+                self.hub.touch(peer.client());
+            }
+            return self.settle(peer);
+        }
+        if !peer.held.is_empty() {
+            let mut held = std::mem::take(&mut peer.held);
+            let (taken, fate) = self.handle(peer, &mut held);
+            held.drain(..taken);
+            peer.held = held;
+            self.list_if_more(peer);
+            return fate;
+        }
+        if !peer.readable {
+            return Fate::Stays;
+        }
+        let length = match retry(|| peer.stream.read(buffer)) {
+            Ok(0) => {
+                peer.readable = false;
+                return self.with_machine(peer, |machine, cx| machine.handle_end(cx));
+            }
+            Ok(length) => length,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                peer.readable = false;
+                peer.ended_edge = false;
+                return Fate::Stays;
+            }
+            Err(error) => return Fate::Ends("lost", Some(error)),
+        };
+        // A short read has emptied the socket, and new data makes a new edge; but after an end none will come.
+        if length < buffer.len() && !peer.ended_edge {
+            peer.readable = false;
+        }
+        self.figures.bytes_in += length as u64;
+        self.figures.reads += 1;
+        let (taken, fate) = self.handle(peer, &mut buffer[..length]);
+        if taken < length {
+            peer.held = buffer[taken..length].to_vec();
+        }
+        self.list_if_more(peer);
+        fate
+    }
+
+    /// Lists a connection that has more to give, if it may.
+    pub(super) fn list_if_more(&mut self, peer: &mut Peer<impl Stream>) {
+        if (peer.readable || !peer.held.is_empty())
+            && !peer.listed
+            && (peer.is_lingering() || peer.machine.may_read(&self.hub, &self.limits))
+        {
+            self.list(peer);
+        }
+    }
+
+    fn list(&mut self, peer: &mut Peer<impl Stream>) {
+        if !peer.listed {
+            peer.listed = true;
+            self.ready.push_back(peer.client().to_u64());
+        }
+    }
+
+    /// Gives input to the machine, and writes what it said at once. Returns how much of the input was taken.
+    fn handle(&mut self, peer: &mut Peer<impl Stream>, input: &mut [u8]) -> (usize, Fate) {
+        let pages = ShardPages {
+            figures: &self.figures,
+            assets: self.assets,
+            draining: self.draining,
+            now: self.now,
+        };
+        let mut cx = Context {
+            hub: &mut self.hub,
+            now: self.now,
+            limits: &self.limits,
+            site: &self.site,
+            pages: &pages,
+            out: &mut self.out,
+        };
+        let taken = peer.machine.handle_input(input, &mut cx);
+        let fate = self.speak(peer, input);
+        (taken, fate)
+    }
+
+    /// Lets a machine act without input, and writes what it said.
+    pub(super) fn with_machine(
+        &mut self,
+        peer: &mut Peer<impl Stream>,
+        act: impl FnOnce(&mut Connection, &mut Context<'_>),
+    ) -> Fate {
+        let pages = ShardPages {
+            figures: &self.figures,
+            assets: self.assets,
+            draining: self.draining,
+            now: self.now,
+        };
+        let mut cx = Context {
+            hub: &mut self.hub,
+            now: self.now,
+            limits: &self.limits,
+            site: &self.site,
+            pages: &pages,
+            out: &mut self.out,
+        };
+        act(&mut peer.machine, &mut cx);
+        self.speak(peer, &[])
+    }
+
+    /// Writes what the machine said at once, and sees how the connection stands.
+    fn speak(&mut self, peer: &mut Peer<impl Stream>, input: &[u8]) -> Fate {
+        if !self.out.is_empty()
+            && let end @ Fate::Ends(..) = self.write(peer, input)
+        {
+            return end;
+        }
+        self.settle(peer)
+    }
+
+    /// Writes a touched connection's outbox: one call, and once more in the next turn if there is more.
+    pub(super) fn flush(&mut self, peer: &mut Peer<impl Stream>) -> Fate {
+        let client = peer.client();
+        if let Some(bye) = self.hub.closing(client) {
+            peer.machine.handle_closing(bye.reason, self.now, &self.limits);
+        }
+        if !peer.blocked {
+            self.hub.pump(client, self.now);
+            if !self.hub.outbox(client).is_empty()
+                && let end @ Fate::Ends(..) = self.write(peer, &[])
+            {
+                return end;
+            }
+        }
+        let fate = self.settle(peer);
+        self.list_if_more(peer);
+        fate
+    }
+
+    /// One write: what was said at once, and as much of the outbox as one call takes.
+    fn write(&mut self, peer: &mut Peer<impl Stream>, input: &[u8]) -> Fate {
+        let client = peer.client();
+        if peer.blocked {
+            let tail = self.out.tail(input, 0);
+            self.out.clear();
+            self.hub.queue_bytes(client, tail);
+            return Fate::Stays;
+        }
+        let mut speech = Speech {
+            machine: &mut peer.machine,
+            hub: &mut self.hub,
+            limits: &self.limits,
+            now: self.now,
+            out: &self.out,
+            input,
+        };
+        let written = self.gather.write(&mut peer.stream, &mut speech);
+        self.out.clear();
+        self.figures.writes += 1;
+        match written {
+            Written::All(bytes) => {
+                self.figures.bytes_out += bytes as u64;
+                self.hub.pump(client, self.now);
+                if !self.hub.outbox(client).is_empty() {
+                    self.hub.touch(client);
+                }
+            }
+            Written::Blocked(bytes) => {
+                self.figures.bytes_out += bytes as u64;
+                peer.blocked = true;
+            }
+            Written::Gone(error) => return Fate::Ends("lost", Some(error)),
+        }
+        Fate::Stays
+    }
+
+    /// Sees how a connection stands: what it became, whether it is at its end, when it is to be looked at.
+    pub(super) fn settle(&mut self, peer: &mut Peer<impl Stream>) -> Fate {
+        if let Some((before, after)) = peer.machine.take_change() {
+            self.figures.changed(before, after);
+            peer.span.record("protocol", after.as_str());
+        }
+        if peer.machine.is_input_ended() || peer.machine.ending() != Ending::No {
+            return self.settle_ending(peer);
+        }
+        self.arm(peer);
+        Fate::Stays
+    }
+
+    fn arm(&mut self, peer: &mut Peer<impl Stream>) {
+        let deadline_ms = peer.deadline_ms();
+        if deadline_ms < peer.armed_ms {
+            peer.armed_ms = self.wheel.insert(deadline_ms, peer.client().to_u64());
+        }
+    }
+
+    #[cold]
+    fn settle_ending(&mut self, peer: &mut Peer<impl Stream>) -> Fate {
+        let client = peer.client();
+        if peer.machine.ending() == Ending::No && self.hub.outbox(client).is_empty() {
+            peer.machine.handle_written(&mut self.hub, self.now, &self.limits);
+        }
+        match peer.machine.ending() {
+            Ending::No => {}
+            Ending::Now => return Fate::Ends(peer.machine.why(), None),
+            Ending::AfterOutput if self.hub.outbox(client).is_empty() && !peer.is_lingering() => {
+                if peer.machine.is_input_ended() {
+                    return Fate::Ends(peer.machine.why(), None);
+                }
+                // What the peer still sends is read and dropped for a while: closing with unread input would reset the
+                // connection, and could take our last words with it (RFC 9112, 9.6).
+                peer.stream.finish();
+                peer.linger_ms = self.now.ms + self.server_limits.linger_timeout_ms;
+                peer.readable = true;
+                peer.held = Vec::new();
+                self.list(peer);
+            }
+            Ending::AfterOutput => {}
+        }
+        self.arm(peer);
+        Fate::Stays
+    }
+
+    /// Reads on from a connection that was told its end, until it ends too.
+    fn discard(&mut self, peer: &mut Peer<impl Stream>, buffer: &mut [u8]) -> Fate {
+        match retry(|| peer.stream.read(buffer)) {
+            Ok(length) if length > 0 => self.list(peer),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => peer.readable = false,
+            _ => return Fate::Ends(peer.machine.why(), None),
+        }
+        Fate::Stays
+    }
+
+    /// The wheel brought a connection up.
+    pub(super) fn time_out(&mut self, peer: &mut Peer<impl Stream>) -> Fate {
+        if peer.armed_ms > self.now.ms {
+            return Fate::Stays;
+        }
+        peer.armed_ms = u64::MAX;
+        if peer.deadline_ms() > self.now.ms {
+            return self.settle(peer);
+        }
+        if peer.is_lingering() {
+            return Fate::Ends(peer.machine.why(), None);
+        }
+        self.with_machine(peer, |machine, cx| machine.handle_timeout(cx))
+    }
+}
+
+fn retry(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
