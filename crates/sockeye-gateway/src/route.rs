@@ -130,6 +130,8 @@ fn upgrade(head: &RequestHead<'_>) -> Result<Option<String>, Reply> {
 fn upgrade_required() -> Reply {
     Reply::refusal(426, Code::BadRequest, "this is a WebSocket: connect with ws://, version 13")
         .with("Upgrade", "websocket")
+        // RFC 9110, 7.8: who sends Upgrade also says so in Connection.
+        .with("Connection", "Upgrade")
         .with("Sec-WebSocket-Version", "13")
 }
 
