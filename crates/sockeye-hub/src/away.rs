@@ -51,6 +51,8 @@ impl Hub {
         let pending = self.requests.remove(&request)?;
         if self.clients.is_open(pending.client) {
             self.clients.hot[pending.client.index()].in_flight -= 1;
+            // It may be waiting for this to be read from again, even if there is nothing to tell it.
+            self.touch(pending.client);
         }
         Some(pending)
     }

@@ -1,6 +1,6 @@
 //! Several shards: what holds on one holds between them.
 
-use sockeye_hub::{Limits, Rule, Start};
+use sockeye_hub::{Kind, Limits, Publish, Rule, Start, Tag};
 
 use crate::world::{Who, World};
 
@@ -217,4 +217,19 @@ fn a_forgotten_channel_is_told_to_shards_that_lag() {
     assert_eq!(under_way, 8);
     assert_eq!(sequences(&heard[1..5]), [1, 2, 3, 4]);
     assert_eq!(heard[5..], [format!("{name} gap 5..12 evicted"), format!("{name} gap 1..1 slow")]);
+}
+
+#[test]
+fn a_client_whose_request_was_answered_is_touched_even_if_it_is_told_nothing() {
+    let (mut world, name) = two_shards(Limits::default(), Vec::new());
+    let ana = world.connect_to(0, None);
+    let publish = Publish { channel: &name, kind: Kind::Text, payload: b"hi".into(), key: None };
+    let now = world.now;
+    world.hubs[0].publish(ana.id, Tag::Silent, publish, now);
+    assert_eq!(world.hub().requests_in_flight(ana.id), 1);
+
+    world.settle();
+
+    assert_eq!(world.hub().requests_in_flight(ana.id), 0);
+    assert_eq!(world.hubs[0].take_touched(), Some(ana.id));
 }
