@@ -103,6 +103,11 @@ impl<K: Kernel> Shard<K> {
         self.desk.draining && self.desk.figures.open() == 0
     }
 
+    /// Whether nothing is left to do before the next edge, timer, or message of another shard: poll would wait.
+    pub fn is_idle(&self) -> bool {
+        self.desk.ready.is_empty() && !self.desk.hub.has_touched()
+    }
+
     /// Waits for something to do, at most for `wait_max`, and does it: one turn of the loop.
     ///
     /// # Errors
@@ -136,7 +141,7 @@ impl<K: Kernel> Shard<K> {
 
     /// How long poll may wait.
     fn wait(&self, wait_max: Option<Duration>) -> Option<Duration> {
-        if !self.desk.ready.is_empty() || self.desk.hub.has_touched() {
+        if !self.is_idle() {
             return Some(Duration::ZERO);
         }
         let timers = [
@@ -260,7 +265,11 @@ impl<K: Kernel> Shard<K> {
         if peer_of(&mut self.peers, client).is_none() {
             return;
         }
-        let Some(peer) = self.peers[index].take() else { return };
+        let Some(mut peer) = self.peers[index].take() else { return };
+        // Its last step may have ended it before anybody saw what it had become.
+        if let Some((before, after)) = peer.machine.take_change() {
+            self.desk.figures.changed(before, after);
+        }
         self.desk.figures.closed(peer.machine.protocol(), why);
         let error = error.map(tracing::field::display);
         debug!(parent: &peer.span, why, error, "closed");
