@@ -93,14 +93,15 @@ impl Hub {
         now: Now,
     ) {
         let number = client.index() as u32;
-        // A lag of what was heard before is over: the answer begins the story anew.
-        self.end_lag(number, index);
         let is_behind = started.next <= started.head || started.live_next <= started.head;
-        if is_behind && self.clients.cold[client.index()].lags.len() >= self.limits.lagging_channels_max {
-            self.drop_exact(client, index);
+        let others = self.clients.cold[client.index()].lags.iter().filter(|lag| lag.channel != index).count();
+        if is_behind && others >= self.limits.lagging_channels_max {
+            // What was heard before goes on as it was.
             let why = format!("{} channels are being read on already", self.limits.lagging_channels_max);
             return self.answer(client, tag, Err(Refusal::passing(RefusalCode::Busy, why)));
         }
+        // A lag of what was heard before is over: the answer begins the story anew.
+        self.end_lag(number, index);
 
         let channel = self.channels.get_mut(index);
         let cold = &mut self.clients.cold[client.index()];

@@ -297,3 +297,22 @@ fn a_half_written_message_is_not_taken_back() {
     assert_eq!((outbox.front_offset(), outbox.messages()), (4, 1));
     assert_eq!(world.read(stalled), messages("chat", 1..=9));
 }
+
+#[test]
+fn a_subscription_goes_on_when_its_replacement_is_refused() {
+    let (mut world, speaker, _) = small_world(Slow::All);
+    let reader = world.connect();
+    say_up_to(&mut world, speaker, "chat", 1..=4);
+    world.sub(reader, "chat");
+    for channel in ["a", "b"] {
+        say_up_to(&mut world, speaker, channel, 1..=8);
+        world.sub_from(reader, channel, Start::Last(8));
+    }
+
+    world.sub_from(reader, "chat", Start::Last(2));
+    let refused = world.read(reader);
+    world.say(speaker, "chat", "m5");
+
+    assert_eq!(refused.iter().filter(|text| text.ends_with("busy")).count(), 1);
+    assert_eq!(world.read(reader), messages("chat", 5..=5));
+}

@@ -301,12 +301,7 @@ impl Day {
                     Ok(done) => self.check_done(reader, asked, done),
                     Err(refusal) => {
                         let code = refusal.code.as_str();
-                        // A replacement that was refused for being too much has ended what it was to replace.
-                        if let (Asked::Subscribe(name, _), "busy") = (&asked, code)
-                            && refusal.why.contains("read on")
-                        {
-                            self.end_exact(reader, &name.clone());
-                        }
+                        // What a refused request was to replace goes on.
                         assert!(["busy", "not_found"].contains(&code), "{code} for {asked:?}");
                     }
                 }
