@@ -447,6 +447,15 @@ impl Connection {
         }
     }
 
+    /// The server drains. Says whether this connection is to be left alone, because a request has begun on it: that one
+    /// is answered, and then the connection ends.
+    pub fn finishes_request(&mut self) -> bool {
+        match &mut self.state {
+            State::Http(http) if !self.input_ended => http.finishes_request(),
+            _ => false,
+        }
+    }
+
     /// The hub or the server wants this connection closed: it has a last while to take what is queued.
     pub fn handle_closing(&mut self, why: &'static str, now: Now, limits: &Limits) {
         if self.ending == Ending::No && !self.closing {

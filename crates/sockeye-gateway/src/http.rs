@@ -113,6 +113,17 @@ impl Http {
         self.manner.keep_alive = false;
     }
 
+    /// The server drains. Says whether a request has begun: it is still answered, and is the last one.
+    pub(crate) fn finishes_request(&mut self) -> bool {
+        let begun = match &self.phase {
+            Phase::Head => !self.head.is_empty(),
+            Phase::Body(_) | Phase::Waiting(Wanted::Object) => true,
+            Phase::Waiting(_) => false,
+        };
+        self.manner.keep_alive &= !begun;
+        begun
+    }
+
     /// Takes requests from `input[*at..]` until all is taken, or one has to wait for its answer.
     pub(crate) fn handle_input(
         &mut self,

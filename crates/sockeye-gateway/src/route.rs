@@ -43,7 +43,15 @@ pub(crate) enum Content {
 
 /// Decides what a request asks for.
 pub(crate) fn route(head: &RequestHead<'_>, transport: Transport, cx: &Context<'_>) -> Action {
-    decide(head, transport, cx).unwrap_or_else(Action::Answer)
+    match decide(head, transport, cx).unwrap_or_else(Action::Answer) {
+        // A drain lets a request end that has begun, but nothing begins that would stay.
+        Action::Events { .. } | Action::Objects { .. } | Action::Echo { .. } | Action::Raw { .. }
+            if !cx.pages.ready() =>
+        {
+            Action::Answer(Reply::error(Code::Busy, "the server is draining: come back later"))
+        }
+        action => action,
+    }
 }
 
 fn decide(head: &RequestHead<'_>, transport: Transport, cx: &Context<'_>) -> Result<Action, Reply> {

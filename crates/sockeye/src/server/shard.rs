@@ -323,6 +323,9 @@ impl<K: Kernel> Shard<K> {
         ));
         for index in 0..self.peers.len() {
             let Some(peer) = &mut self.peers[index] else { continue };
+            if peer.machine.finishes_request() {
+                continue;
+            }
             let client = peer.client();
             self.desk.hub.bid_farewell(client, Bye { reason: "drain", reconnect });
         }
