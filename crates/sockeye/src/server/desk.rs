@@ -54,6 +54,9 @@ impl Desk {
             return self.discard(peer, buffer);
         }
         if !peer.machine.may_read(&self.hub, &self.limits) {
+            if peer.machine.is_input_ended() && peer.stream.is_gone() {
+                return Fate::Ends("gone", None);
+            }
             // It is listed again when its answers are read; a connection that is gone will be found so by writing.
             if peer.ended_edge {
                 self.hub.touch(peer.client());
@@ -74,7 +77,10 @@ impl Desk {
         let length = match retry(|| peer.stream.read(buffer)) {
             Ok(0) => {
                 peer.readable = false;
-                return self.with_machine(peer, |machine, cx| machine.handle_end(cx));
+                let fate = self.with_machine(peer, |machine, cx| machine.handle_end(cx));
+                // Who has only ended his own side may go on hearing; who is gone would be kept until the next message.
+                let gone = matches!(fate, Fate::Stays) && peer.stream.is_gone();
+                return if gone { Fate::Ends("gone", None) } else { fate };
             }
             Ok(length) => length,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

@@ -94,6 +94,11 @@ pub trait Stream {
     /// As `write`.
     fn write_vectored(&mut self, pieces: &[io::IoSlice<'_>]) -> io::Result<usize>;
 
+    /// Says whether the peer can hear nothing any more. One that has only ended its own side can.
+    fn is_gone(&self) -> bool {
+        false
+    }
+
     /// Tells the peer that nothing more will come.
     fn finish(&mut self);
 }

@@ -6,6 +6,7 @@ use std::net::Shutdown;
 use std::time::{Duration, Instant, SystemTime};
 
 use mio::{Events, Interest, Poll, Token};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use sockeye_gateway::Transport;
 use sockeye_hub::Now;
 
@@ -149,6 +150,16 @@ impl Stream for Socket {
             Socket::Tcp(tcp) => tcp.write_vectored(pieces),
             Socket::Unix(unix) => unix.write_vectored(pieces),
         }
+    }
+
+    fn is_gone(&self) -> bool {
+        let mut asked = [match self {
+            Socket::Tcp(tcp) => PollFd::new(tcp, PollFlags::empty()),
+            Socket::Unix(unix) => PollFd::new(unix, PollFlags::empty()),
+        }];
+        // Errors and hang-ups are reported unasked. When nothing can be asked, writing will tell.
+        rustix::event::poll(&mut asked, Some(&Timespec::default())).is_ok()
+            && asked[0].revents().intersects(PollFlags::ERR | PollFlags::HUP)
     }
 
     fn finish(&mut self) {
