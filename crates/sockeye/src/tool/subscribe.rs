@@ -65,7 +65,11 @@ pub fn subscribe(address: &Address, hearing: &Hearing<'_>, out: &mut dyn Write) 
         }
         heard += u64::from(is_message);
         if Some(heard) == hearing.count {
-            link.speaker().finish();
+            // The end of input alone would leave the subscription: it means only that nothing more is asked.
+            let speaker = link.speaker();
+            if speaker.send(json!({ "unsub": hearing.name }).to_string().as_bytes()).is_ok() {
+                speaker.finish();
+            }
             return Ok(());
         }
     }
