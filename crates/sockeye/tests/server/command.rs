@@ -1,0 +1,285 @@
+//! The commands as a person or a script meets them: `pub`, `sub`, `check`, and what a mistake gets to hear.
+
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+
+use serde_json::{Value, json};
+
+use crate::world::{BINARY, PATIENCE, Server};
+
+/// What a command left behind.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) code: i32,
+    pub(crate) output: Vec<u8>,
+    pub(crate) errors: String,
+}
+
+/// Runs the binary to its end.
+pub(crate) fn run(arguments: &[&str], input: &[u8]) -> Ran {
+    let mut command = Command::new(BINARY);
+    command.args(arguments);
+    finish(spawn(&mut command, input))
+}
+
+fn spawn(command: &mut Command, input: &[u8]) -> std::process::Child {
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // A command that reads no input may have ended already.
+    let _ = child.stdin.take().unwrap().write_all(input);
+    child
+}
+
+fn finish(child: std::process::Child) -> Ran {
+    let id = rustix::process::Pid::from_child(&child);
+    let (sender, ended) = mpsc::channel();
+    std::thread::spawn(move || sender.send(child.wait_with_output().unwrap()));
+    let Ok(output) = ended.recv_timeout(PATIENCE) else {
+        rustix::process::kill_process(id, rustix::process::Signal::KILL).unwrap();
+        panic!("it did not end: {:?}", ended.recv());
+    };
+    Ran {
+        code: output.status.code().expect("no signal ended it"),
+        output: output.stdout,
+        errors: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// Runs what must succeed without a word on standard error; its output.
+fn said(arguments: &[&str], input: &[u8]) -> Vec<u8> {
+    let ran = run(arguments, input);
+    assert_eq!((ran.code, ran.errors.as_str()), (0, ""), "{arguments:?} {ran:?}");
+    ran.output
+}
+
+#[test]
+fn what_pub_says_sub_hears_over_every_socket() {
+    let server = Server::start();
+    let port = server.tcp().port();
+    let addresses = [
+        format!("ws://127.0.0.1:{port}/ws"),
+        format!("tcp:127.0.0.1:{port}"),
+        format!("unix:{}", server.unix().display()),
+    ];
+
+    for (index, address) in addresses.iter().enumerate() {
+        let channel = format!("chat/{index}");
+        assert_eq!(said(&["pub", "--to", address, &channel, "hello"], b""), b"");
+        assert_eq!(said(&["pub", "--to", address, &channel, "{\"a\": [1]}"], b""), b"");
+        assert_eq!(said(&["pub", "--to", address, &channel], "one\n\ntwo ü\nlast".as_bytes()), b"");
+        for from in &addresses {
+            let heard = said(&["sub", "--from", from, "--last", "10", "--count", "6", &channel], b"");
+            assert_eq!(String::from_utf8(heard).unwrap(), "hello\n{\"a\":[1]}\none\n\ntwo ü\nlast\n");
+        }
+    }
+    let ran = run(&["pub", "--to", &addresses[0], "c"], b"");
+    assert_eq!(ran.code, 2, "nothing was published: {ran:?}");
+}
+
+#[test]
+fn sub_writes_lines_or_bytes_or_objects() {
+    let server = Server::start();
+    let from = format!("unix:{}", server.unix().display());
+    let sub = |flags: &[&str]| said(&[&["sub", "--from", &from], flags].concat(), b"");
+    said(&["pub", "--to", &from, "c"], b"text\n\xff\x00\n[1, 2]\n");
+    server.ask("POST", "/ch/c", &[("Content-Type", "text/plain")], b"two\nlines");
+
+    assert_eq!(sub(&["--last", "4", "--count", "4", "--raw", "c"]), b"text\xff\x00[1,2]two\nlines");
+    assert_eq!(sub(&["--last", "4", "--count", "4", "c"]), b"text\n/wA=\n[1,2]\ntwo\\nlines\n");
+    let objects = String::from_utf8(sub(&["--last", "4", "--count", "4", "--json", "c"])).unwrap();
+    let objects: Vec<Value> = objects.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(objects[1]["b64"], "/wA=");
+    assert_eq!((&objects[0]["ch"], &objects[3]["data"]), (&json!("c"), &json!("two\nlines")));
+    let since = objects[1]["at"].as_str().unwrap();
+    assert_eq!(sub(&["--since", since, "--count", "1", "c"]), b"[1,2]\n");
+    assert_eq!(sub(&["--count", "0", "c"]), b"");
+    // What is missing is told beside the payload, not in it.
+    let gone = ["sub", "--from", &from, "--since", "zzz:1", "--count", "1", "c"];
+    let child = spawn(Command::new(BINARY).args(gone), b"");
+    server.wait_until("it is subscribed", |server| server.metric("sockeye_subscriptions") == 1);
+    said(&["pub", "--to", &from, "c", "live"], b"");
+    let ran = finish(child);
+    assert_eq!((ran.code, ran.output.as_slice()), (0, &b"live\n"[..]));
+    assert!(ran.errors.contains("epoch"), "{ran:?}");
+}
+
+#[test]
+fn sub_hears_a_pattern_live_and_says_when_the_server_ends_first() {
+    let mut server = Server::start();
+    let from = format!("ws://localhost:{}/ws", server.tcp().port());
+    let child = spawn(Command::new(BINARY).args(["sub", "--from", &from, "a/+", "--count", "3"]), b"");
+    server.wait_until("it is subscribed", |server| server.metric("sockeye_patterns") == 1);
+    server.ask("POST", "/ch/a/b", &[], b"one");
+    server.ask("POST", "/ch/a/c", &[], b"two");
+
+    server.terminate();
+
+    let ran = finish(child);
+    assert_eq!(
+        (ran.code, String::from_utf8_lossy(&ran.output).as_ref()),
+        (8, "a/b one\na/c two\n"),
+        "{ran:?}"
+    );
+    assert!(ran.errors.contains("drain"), "{ran:?}");
+    assert_eq!(server.wait().code(), Some(0));
+}
+
+#[test]
+fn refused_and_unreachable_have_their_own_codes() {
+    let server = Server::start();
+    let port = server.tcp().port();
+    let to = format!("tcp:127.0.0.1:{port}");
+
+    let ran = run(&["pub", "--to", &to, "$sys/mine", "x"], b"");
+    assert_eq!(ran.code, 7, "{ran:?}");
+    assert!(ran.errors.contains("denied") && ran.errors.contains("$sys/mine"), "{ran:?}");
+    let ran = run(&["sub", "--from", &format!("ws://127.0.0.1:{port}/nothing"), "c"], b"");
+    assert_eq!(ran.code, 7, "{ran:?}");
+    let ran = run(&["sub", "--from", "unix:/nowhere/s.sock", "c"], b"");
+    assert_eq!(ran.code, 4, "{ran:?}");
+    assert!(ran.errors.contains("/nowhere/s.sock"), "{ran:?}");
+}
+
+#[test]
+fn a_mistake_is_named_with_what_is_allowed() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("sockeye.toml");
+    let file = config.to_str().unwrap();
+    let wrong = |arguments: &[&str], words: &[&str]| {
+        let ran = run(arguments, b"");
+        assert_eq!((ran.code, ran.output.as_slice()), (2, &b""[..]), "{arguments:?} {ran:?}");
+        for word in words {
+            assert!(ran.errors.contains(word), "{arguments:?} does not say {word:?}: {}", ran.errors);
+        }
+    };
+
+    wrong(&["serve", "--lisen", "tcp:127.0.0.1:0"], &["--lisen", "--listen"]);
+    wrong(&["sevre"], &["sevre", "serve"]);
+    wrong(&["serve", "--listen", "tpc:127.0.0.1:0"], &["tpc", "tcp:"]);
+    wrong(&["serve", "--listen", "tcp:127.0.0.1:70000"], &["70000", "65535"]);
+    wrong(&["serve", "--listen", "7625"], &["7625", "tcp:HOST:PORT"]);
+    wrong(&["serve", "--listen", "ws://localhost:1/ws"], &["ws://localhost:1/ws", "tcp:"]);
+    wrong(&["serve", "--listen", "tcp:192.0.2.1:0", "--open"], &["192.0.2.1", "no such address"]);
+    wrong(&["serve", "--listen", "tcp:0.0.0.0:0"], &["0.0.0.0", "--open"]);
+    wrong(&["serve", "--message-bytes-max", "12XB"], &["12XB", "MiB"]);
+    wrong(&["serve", "--message-bytes-max", "0"], &["--message-bytes-max", "more than 0"]);
+    wrong(&["serve", "--log", "loud"], &["loud", "debug"]);
+    wrong(&["serve", "--config", "/nowhere/sockeye.toml"], &["/nowhere/sockeye.toml"]);
+    wrong(&["pub", "a/+", "x"], &["a/+", "pattern"]);
+    wrong(&["pub", "a/../b", "x"], &["a/../b", ".."]);
+    wrong(&["pub", "", "x"], &["at least one byte"]);
+    wrong(&["sub", "a/#/b"], &["a/#/b", "#"]);
+    wrong(&["sub", "--since", "yesterday", "c"], &["yesterday", "k3f:118"]);
+    wrong(&["sub", "--last", "few", "c"], &["few"]);
+    wrong(&["sub", "--raw", "--json", "c"], &["--raw", "--json"]);
+    for (text, words) in [
+        ("limits.mesage_bytes_max = 1", ["limits.mesage_bytes_max", "limits.message_bytes_max"]),
+        ("limits.message_bytes_max = \"much\"", ["limits.message_bytes_max", "much"]),
+        ("limits.ping_interval = 25", ["limits.ping_interval", "25s"]),
+        ("[[channels]]\nkind = \"kept\"", ["channels[0]", "pattern"]),
+        ("[[channels]]\npattern = \"a/#/b\"", ["a/#/b", "channels"]),
+        ("[[channels]]\npattern = \"a\"\nkind = \"forever\"", ["channels[0].kind", "live"]),
+        ("listen = [\"tpc:1\"]", ["listen", "tpc"]),
+        ("listen = [\n", [file, "TOML"]),
+        ("open = 1", ["open", "true or false"]),
+    ] {
+        std::fs::write(&config, text).unwrap();
+        wrong(&["serve", "--config", file], &words);
+        wrong(&["check", "--config", file], &words);
+    }
+}
+
+#[test]
+fn check_prints_what_it_reads_back_as_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("sockeye.toml");
+    let path = file.to_str().unwrap();
+
+    for text in [
+        "",
+        "listen = [\"tcp:127.0.0.1:9000\", \"unix:/run/s.sock\"]\norigins = [\"https://a.example\"]\nlimits.message_bytes_max = \"3MiB\"\nlimits.outbox_bytes_max = \"4MiB\"\nhistory.age = \"90s\"\n[[channels]]\npattern = \"a \\\"b\\\"/#\"\nkind = \"live\"\n[[channels]]\npattern = \"#\"\nmessages = 3\n",
+    ] {
+        std::fs::write(&file, text).unwrap();
+        let printed = said(&["check", "--config", path, "--print"], b"");
+        std::fs::write(&file, &printed).unwrap();
+        let again = said(&["check", "--config", path, "--print"], b"");
+        assert_eq!(String::from_utf8(printed).unwrap(), String::from_utf8(again).unwrap());
+    }
+    assert_eq!(said(&["check", "--print"], b""), {
+        std::fs::write(&file, "").unwrap();
+        said(&["check", "--config", path, "--print"], b"")
+    });
+}
+
+#[test]
+fn a_server_that_was_opened_serves_others_but_does_not_speak_of_itself() {
+    let server = Server::with_flags(&["--listen", "tcp:0.0.0.0:0", "--open"]);
+
+    assert_eq!(server.ask("POST", "/ch/c", &[], b"x").status, 200);
+    assert_eq!(server.lines().ask(r#"{"sub":"$sys/stats","id":1}"#)["code"], "denied");
+    assert_eq!(server.lines().ask(r##"{"sub":"$sys/#","id":1}"##)["code"], "denied");
+    server.ask("GET", "/ch/$sys/stats", &[], b"").refused(403, "denied");
+}
+
+#[test]
+fn a_missing_permission_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let closed = folder.path().join("closed");
+    std::fs::create_dir(&closed).unwrap();
+    let config = closed.join("sockeye.toml");
+    std::fs::write(&config, "").unwrap();
+    // Everybody may run this copy, wherever the build is.
+    let binary = folder.path().join("sockeye");
+    std::fs::copy(BINARY, &binary).unwrap();
+    let allow = |path: &std::path::Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    allow(folder.path(), 0o755);
+    allow(&closed, 0o555);
+    allow(&config, 0o000);
+    let drops_to_nobody = rustix::process::geteuid().is_root();
+    let unprivileged = |arguments: &[&str]| {
+        let mut command = Command::new("setpriv");
+        if drops_to_nobody {
+            command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&binary);
+        } else {
+            command = Command::new(&binary);
+        }
+        finish(spawn(command.args(arguments), b""))
+    };
+    if drops_to_nobody && Command::new("setpriv").arg("--version").output().is_err() {
+        eprintln!("skipped: root may do everything, and there is no setpriv to become somebody else");
+        return;
+    }
+
+    let ran = unprivileged(&["serve", "--listen", &format!("unix:{}", closed.join("s.sock").display())]);
+    assert_eq!(ran.code, 10, "{ran:?}");
+    assert!(
+        ran.errors.contains("write permission") && ran.errors.contains(closed.to_str().unwrap()),
+        "{ran:?}"
+    );
+    let ran = unprivileged(&["serve", "--config", config.to_str().unwrap()]);
+    assert_eq!(ran.code, 10, "{ran:?}");
+    assert!(ran.errors.contains(config.to_str().unwrap()), "{ran:?}");
+    allow(&closed, 0o755);
+}
+
+#[test]
+fn the_log_for_people_names_where_to_go() {
+    let mut child = Command::new(BINARY)
+        .args(["serve", "--listen", "tcp:localhost:0"])
+        .stderr(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stderr.take().unwrap()));
+    let (first, second) = (lines.next().unwrap().unwrap(), lines.next().unwrap().unwrap());
+    child.kill().unwrap();
+    child.wait().unwrap();
+
+    assert!(first.contains("listening") && first.contains("tcp:127.0.0.1:"), "{first}");
+    let port = first.split("127.0.0.1:").nth(1).unwrap().split(' ').next().unwrap();
+    assert!(second.contains(&format!("http://localhost:{port}/")), "{second}");
+}

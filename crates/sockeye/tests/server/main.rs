@@ -1,0 +1,22 @@
+//! The real binary from outside: every promise of the protocol's documents, kept by a server that was started for it.
+//!
+//! One test binary, so that it is linked once: each module is one side of the server. `world.rs` starts servers and
+//! fails the test when their log tells of a bug; `client.rs` and `http_client.rs` are deliberately simple clients.
+//! Absent: fixed ports, sleeps, and anything of the server's own code beside its codecs.
+
+// Helpers are tests too: they may unwrap.
+#![cfg(test)]
+
+mod client;
+mod command;
+mod hostile;
+mod http;
+mod http_client;
+mod life;
+mod origin;
+mod raw;
+mod slow;
+mod transcript;
+mod transcripts;
+mod websocket;
+mod world;

@@ -1,0 +1,255 @@
+//! Clients that take their time: heads and bodies that do not end, bytes that trickle, readers that stall.
+
+use std::io::{Read as _, Write as _};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use sockeye_wire::websocket::Opcode;
+
+use crate::client::{Frame, Stream, WebSocket, frame, is_gone};
+use crate::http_client::{Http, Response, request};
+use crate::world::Server;
+
+/// Every clock of a connection, short enough to be waited for.
+const SHORT: &str = r#"
+[limits]
+first_byte_timeout = "200ms"
+head_timeout = "200ms"
+body_timeout = "200ms"
+http_idle_timeout = "200ms"
+linger_timeout = "200ms"
+"#;
+
+#[test]
+fn a_slow_head_and_a_slow_body_are_told_that_their_time_is_over() {
+    let server = Server::with(SHORT);
+
+    for beginning in [
+        "GET /ch/c HTTP/1.1\r\nHost: local",
+        "POST /ch/c HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nhel",
+        "POST /ch/c HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhel",
+    ] {
+        let mut http = server.http();
+        http.send(beginning.as_bytes());
+        http.receive().refused(408, "timeout");
+        http.ended();
+    }
+}
+
+#[test]
+fn a_head_that_trickles_does_not_earn_more_time() {
+    let server = Server::with(SHORT);
+    let mut stream = server.connect().patient(Duration::from_millis(20));
+    let started = Instant::now();
+    stream.write_all(b"GET / HTTP/1.1\r\n").unwrap();
+
+    let mut first = [0; 12];
+    while started.elapsed() < Duration::from_secs(10) {
+        match stream.read_exact(&mut first) {
+            Ok(()) => break,
+            Err(error) if is_gone(&error) => panic!("cut without a word"),
+            Err(_) => drop(stream.write(b"X: y\r\n")),
+        }
+    }
+
+    assert_eq!(&first, b"HTTP/1.1 408");
+    stream.patient(crate::world::PATIENCE).read_rest();
+}
+
+#[test]
+fn who_says_nothing_is_closed_and_so_is_who_says_nothing_more() {
+    let server = Server::with(SHORT);
+
+    let mut silent = server.connect();
+    assert_eq!(silent.read_rest(), b"");
+    let mut half = server.connect();
+    half.write_all(b"GE").unwrap();
+    assert_eq!(half.read_rest(), b"");
+    let mut http = server.http();
+    assert_eq!(http.ask("GET", "/healthz", &[], b"").status, 200);
+    http.ended();
+    // Lines are never closed for being idle: this one outlives all of those clocks.
+    let mut lines = server.lines();
+    lines.ask(r#"{"sub":"c","id":1}"#);
+    let mut silent = server.connect();
+    assert_eq!(silent.read_rest(), b"");
+    assert_eq!(lines.ask(r#"{"ping":1}"#)["pong"], 1);
+}
+
+#[test]
+fn bytes_may_trickle_one_at_a_time_through_every_protocol() {
+    let server = Server::start();
+    let trickle = |stream: &mut Stream, bytes: &[u8]| {
+        for byte in bytes {
+            stream.write_all(&[*byte]).unwrap();
+        }
+    };
+
+    let mut lines = server.lines();
+    trickle(&mut lines.0.stream, "{\"pub\":\"c\",\"data\":\"Müller\",\"id\":1}\r\n".as_bytes());
+    assert_eq!(lines.receive()["ok"], 1);
+    let mut http = server.http();
+    trickle(&mut http.0.stream, &request("POST", "/ch/c", &[("Content-Type", "text/plain")], b"body"));
+    assert_eq!(http.receive().status, 200);
+    for (path, sent, heard) in
+        [("/echo", "x", "x"), ("/ch/c?last=0", "y", "y"), ("/ws", r#"{"ping":1}"#, r#"{"pong":1}"#)]
+    {
+        let mut bytes = Vec::new();
+        sockeye_wire::websocket::write_upgrade_request(
+            &mut bytes,
+            "localhost",
+            path,
+            "dGhlIHNhbXBsZSBub25jZQ==",
+            &[],
+        )
+        .unwrap();
+        bytes.extend(frame(Opcode::Text, sent.as_bytes()));
+        let mut http = server.http();
+        trickle(&mut http.0.stream, &bytes);
+        assert_eq!(Response::read_head(&mut http.0).status, 101);
+        let answer = http.0.take(2 + heard.len());
+        assert_eq!(&answer[2..], heard.as_bytes());
+    }
+    let mut events = server.http();
+    trickle(&mut events.0.stream, &request("GET", "/ch/c?last=1", &[("Accept", "text/event-stream")], b""));
+    assert_eq!(Response::read_head(&mut events.0).status, 200);
+    events.event();
+    assert_eq!(events.event().1["data"], "y");
+}
+
+#[test]
+fn who_never_reads_his_answers_is_not_read_any_more_and_costs_little() {
+    let server = Server::start();
+    let mut other = server.lines();
+    let before = server.resident_bytes();
+    let asking = "{\"hello\":1,\"id\":1}\n".repeat(1_000);
+    let frames: Vec<u8> = (0..1_000).flat_map(|_| frame(Opcode::Text, br#"{"hello":1,"id":1}"#)).collect();
+    let echoes: Vec<u8> = (0..100).flat_map(|_| frame(Opcode::Binary, &[0; 8_000])).collect();
+    let history = request("GET", "/ch/c", &[], b"").repeat(500);
+    for n in 0..64 {
+        server.ask("POST", "/ch/c", &[], format!("{n}{}", "x".repeat(2_000)).as_bytes());
+    }
+
+    // Each of them writes until nothing more fits: the server has stopped reading.
+    let lines = flood(server.connect(), asking.as_bytes());
+    let unix = flood(server.connect_unix(), asking.as_bytes());
+    let http = flood(server.connect(), &history);
+    let objects = flood(upgraded(&server, "/ws"), &frames);
+    let echo = flood(upgraded(&server, "/echo"), &echoes);
+
+    assert_eq!(other.ask(r#"{"ping":1}"#)["pong"], 1);
+    let grown = server.resident_bytes().saturating_sub(before);
+    assert!(grown < 16 << 20, "{grown} bytes for five stalled clients");
+    // Whoever reads again is answered again.
+    for mut stream in [lines, unix] {
+        let mut answered = 0;
+        while answered < 100_000 {
+            let mut piece = [0; 64 << 10];
+            answered += stream.read(&mut piece).unwrap();
+        }
+    }
+    drop((http, objects, echo));
+    server.wait_until("the stalled are gone", |server| {
+        server.metric("sockeye_connections{protocol=\"ws\"}") == 0
+    });
+}
+
+#[test]
+fn stalled_hearers_do_not_delay_the_others_and_are_told_what_they_missed() {
+    let server = Server::with(
+        "limits.outbox_bytes_max = \"64KiB\"\nlimits.unsent_bytes_max = \"16KiB\"\nhistory.messages = 4",
+    );
+    let mut healthy = server.lines();
+    healthy.ask(r#"{"sub":"c","id":1}"#);
+    let mut lines = server.lines();
+    lines.ask(r#"{"sub":"c","id":1}"#);
+    let mut unix = crate::client::Lines::over(server.connect_unix());
+    unix.ask(r#"{"sub":"c","id":1}"#);
+    let mut socket = WebSocket::open(&server, "/ws");
+    socket.ask(r#"{"sub":"c","id":1}"#);
+    let mut events = server.http();
+    events.send(&request("GET", "/ch/c", &[("Accept", "text/event-stream")], b""));
+    Response::read_head(&mut events.0);
+    events.event();
+
+    const MESSAGES: u64 = 1_000;
+    let mut speaker = server.lines();
+    let text = "x".repeat(16 << 10);
+    for n in 1..=MESSAGES {
+        assert_eq!(speaker.ask(&format!(r#"{{"pub":"c","data":"{text}","id":{n}}}"#))["ok"], n);
+        assert_eq!(sequence(&healthy.receive()["at"]), n, "the healthy one missed something");
+    }
+
+    check_account(MESSAGES, || lines.receive());
+    check_account(MESSAGES, || unix.receive());
+    check_account(MESSAGES, || socket.object());
+    check_account(MESSAGES, || events.event().1);
+    assert!(server.metric("sockeye_gaps_total") >= 4);
+}
+
+/// Each message is heard in its order, or is in a gap; and there was a gap.
+fn check_account(messages: u64, mut next: impl FnMut() -> serde_json::Value) {
+    let (mut heard, mut missed, mut due) = (0, 0, 1);
+    while due <= messages {
+        let said = next();
+        match said.get("gap") {
+            Some(gap) => {
+                assert_eq!((sequence(&gap["from"]), &said["ch"]), (due, &json!("c")), "{said}");
+                due = sequence(&gap["to"]) + 1;
+                missed += 1;
+            }
+            None => {
+                assert_eq!(sequence(&said["at"]), due);
+                due += 1;
+                heard += 1;
+            }
+        }
+    }
+    assert_eq!(due, messages + 1);
+    assert!(missed > 0 && heard > 0, "heard {heard}, {missed} gaps");
+}
+
+fn sequence(at: &serde_json::Value) -> u64 {
+    at.as_str().unwrap().split_once(':').unwrap().1.parse().unwrap()
+}
+
+/// Writes the same bytes until the server takes no more.
+fn flood(stream: Stream, bytes: &[u8]) -> Stream {
+    let mut stream = stream.patient(Duration::from_millis(300));
+    let mut written = 0;
+    loop {
+        match stream.write(&bytes[written % bytes.len()..]) {
+            Ok(length) => written += length,
+            Err(error) if is_gone(&error) => panic!("the server ended the connection after {written} bytes"),
+            Err(_) => return stream.patient(crate::world::PATIENCE),
+        }
+        assert!(written < 64 << 20, "the server reads without being read");
+    }
+}
+
+fn upgraded(server: &Server, path: &str) -> Stream {
+    let mut bytes = Vec::new();
+    sockeye_wire::websocket::write_upgrade_request(
+        &mut bytes,
+        "localhost",
+        path,
+        "dGhlIHNhbXBsZSBub25jZQ==",
+        &[],
+    )
+    .unwrap();
+    let mut http = Http::over(server.connect());
+    http.send(&bytes);
+    assert_eq!(Response::read_head(&mut http.0).status, 101);
+    http.0.stream
+}
+
+#[test]
+fn a_websocket_that_stalls_within_a_message_is_closed_for_its_silence() {
+    let server = Server::with("limits.ping_interval = \"100ms\"\nlimits.silence_timeout = \"300ms\"");
+    let mut socket = WebSocket::open(&server, "/echo");
+
+    socket.stream().write_all(&frame(Opcode::Binary, &[0; 1_000])[..500]).unwrap();
+
+    assert_eq!(socket.receive(), Frame::Ping(Vec::new()));
+    assert_eq!(socket.receive(), Frame::End);
+}
