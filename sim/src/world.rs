@@ -1,0 +1,401 @@
+//! One run: shards on their kernels, links between them, clients, and time.
+//!
+//! ```text
+//!   step:  time passes ─> clients ask, send, read ─> shards turn ─> links carry some of what shards say to each other
+//!   end:   everything becomes calm and everybody reads ─> nothing moves any more ─> the model judges
+//! ```
+//!
+//! Deliberately absent: judgement of streams (`model.rs`, `raw.rs`) and of bounds and stuck sockets (`watch.rs`).
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use sockeye::server::{Setup, Shard};
+use sockeye_gateway::{Site, form, site::Hosts};
+use sockeye_hub::{Hub, Now, ShardInfo, ShardMessage};
+
+use crate::client::{Client, Hearing, Mood, Over};
+use crate::coverage::{Coverage, Met};
+use crate::dice::Dice;
+use crate::ear::Dialect;
+use crate::kernel::{Net, SimKernel, Wire};
+use crate::model::{CHANNELS, Truth};
+use crate::plan::Plan;
+use crate::watch;
+
+/// What came of a run that did not fail.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// What was met.
+    pub coverage: Coverage,
+    /// A digest of every byte that every client received: two runs of one seed have the same.
+    pub digest: u64,
+}
+
+/// A run.
+pub struct World {
+    pub(crate) plan: Plan,
+    dice: Dice,
+    pub(crate) shards: Vec<Shard<SimKernel>>,
+    pub(crate) nets: Vec<Rc<RefCell<Net>>>,
+    /// From a shard to a shard.
+    links: Vec<Vec<VecDeque<ShardMessage>>>,
+    pub(crate) clients: Vec<Client>,
+    gone: Vec<Client>,
+    truth: Truth,
+    coverage: Coverage,
+    now: Now,
+    next_client: u32,
+    digest: u64,
+    draining: bool,
+    trace: bool,
+}
+
+/// The time at which every run begins.
+const START: Now = Now { ms: 1_000_000, unix_ms: 1_764_000_000_000 };
+
+impl World {
+    /// Makes the world of a seed.
+    pub fn new(seed: u64, trace: bool) -> Self {
+        let plan = Plan::draw(&mut Dice::new(seed, 1));
+        if trace {
+            println!("{plan:#?}");
+        }
+        let site = Arc::new(Site {
+            server: "sockeye/sim".into(),
+            origins: Vec::new(),
+            hosts: Hosts::default(),
+            system_is_public: true,
+        });
+        let count = plan.shards;
+        let mut dice = Dice::new(seed, 2);
+        let mut nets = Vec::new();
+        let mut shards = Vec::new();
+        for index in 0..count {
+            let net = Net::new(START, dice.pick(&[1, 3, 1_024]), Dice::new(seed, 100 + u64::from(index)));
+            let shard = ShardInfo { index, count };
+            let (limits, rules) = (plan.hub.clone(), plan.rules.clone());
+            let setup = Setup {
+                hub: Hub::new(limits, rules, shard, seed ^ u64::from(index) << 48, seed, form::encode),
+                site: Arc::clone(&site),
+                limits: plan.connection.clone(),
+                server_limits: plan.server.clone(),
+                assets: |_| None,
+            };
+            shards.push(Shard::new(SimKernel(Rc::clone(&net)), setup));
+            nets.push(net);
+        }
+        let count = usize::from(count);
+        World {
+            plan,
+            dice,
+            shards,
+            nets,
+            links: (0..count).map(|_| (0..count).map(|_| VecDeque::new()).collect()).collect(),
+            clients: Vec::new(),
+            gone: Vec::new(),
+            truth: Truth::default(),
+            coverage: Coverage::default(),
+            now: START,
+            next_client: 1,
+            digest: 0xcbf2_9ce4_8422_2325,
+            draining: false,
+            trace,
+        }
+    }
+
+    /// Runs so many steps, lets everything come to rest, and judges.
+    ///
+    /// # Errors
+    /// The first thing that must not be.
+    pub fn run(mut self, steps: usize) -> Result<Outcome, String> {
+        for _ in 0..steps {
+            self.step()?;
+        }
+        self.rest()?;
+        for client in self.clients.iter().chain(&self.gone) {
+            client.judge(&mut self.truth)?;
+        }
+        self.audit()?;
+        if self.plan.drains {
+            self.drain()?;
+        }
+        self.truth.judge()?;
+        self.count();
+        Ok(Outcome { coverage: self.coverage, digest: self.digest })
+    }
+
+    fn step(&mut self) -> Result<(), String> {
+        let ms = match self.dice.roll(200) {
+            0 => self.dice.between(1_000, 12_000),
+            1..10 => self.dice.between(50, 700),
+            _ => self.dice.pick(&[0, 0, 1, 3, 20]),
+        };
+        self.pass(ms as u64);
+        if self.clients.len() < 2 || (self.clients.len() < self.plan.clients_max && self.dice.chance(6)) {
+            self.connect();
+        }
+        for _ in 0..self.dice.between(1, 3) {
+            self.act();
+        }
+        for index in 0..self.clients.len() {
+            self.clients[index].send(&mut self.dice, false, self.now.ms);
+        }
+        self.read_all()?;
+        for shard in 0..self.shards.len() {
+            if self.dice.chance(3) {
+                let mut net = self.nets[shard].borrow_mut();
+                net.exhausted = !net.exhausted && self.dice.chance(50);
+            }
+            for _ in 0..self.dice.between(0, self.plan.turns_max) {
+                self.turn(shard)?;
+            }
+        }
+        self.carry(false);
+        Ok(())
+    }
+
+    fn pass(&mut self, ms: u64) {
+        self.now = Now { ms: self.now.ms + ms, unix_ms: self.now.unix_ms + ms };
+        for net in &self.nets {
+            net.borrow_mut().now = self.now;
+        }
+    }
+
+    fn connect(&mut self) {
+        let dialect = match self.dice.roll(100) {
+            0..45 => Dialect::Lines,
+            45..75 => Dialect::WebSocket,
+            75..87 => Dialect::Raw,
+            87..94 => Dialect::Events,
+            _ => Dialect::Http,
+        };
+        self.connect_as(dialect);
+    }
+
+    fn connect_as(&mut self, dialect: Dialect) {
+        let id = self.next_client;
+        self.next_client += 1;
+        let sizes = [50, 200, 1_000, 8_000, 100_000];
+        let (inbound, outbound) = (self.dice.pick(&sizes), self.dice.pick(&sizes));
+        let wire = Wire::new(inbound, outbound, Dice::new(self.dice.next(), 3));
+        let shard = self.dice.roll(self.shards.len());
+        if !self.nets[shard].borrow_mut().connect(Rc::clone(&wire)) {
+            return;
+        }
+        if self.trace {
+            println!("{:>7} c{id} connects to shard {shard} as {dialect:?}", self.now.ms);
+        }
+        let mut client = Client::new(id, dialect, wire, self.now.ms);
+        client.trace = self.trace;
+        client.open(&mut self.dice, &mut self.truth);
+        self.clients.push(client);
+    }
+
+    /// Some client does something.
+    fn act(&mut self) {
+        if self.clients.is_empty() {
+            return;
+        }
+        let index = self.dice.roll(self.clients.len());
+        let client = &mut self.clients[index];
+        match self.dice.roll(1_000) {
+            0..8 => {
+                self.coverage.meet(Met::Aborted, 1);
+                client.wire.borrow_mut().client_abort();
+                client.over = Some(Over::Left);
+            }
+            8..14 => {
+                self.coverage.meet(Met::Vanished, 1);
+                client.wire.borrow_mut().client_vanish();
+                client.over = Some(Over::Left);
+            }
+            14..24 => {
+                client.finish();
+                self.coverage.meet(Met::HalfClosed, u64::from(client.half_closed));
+            }
+            24..80 => client.mood = self.dice.pick(&[Mood::Eager, Mood::Eager, Mood::Slow, Mood::Stalled]),
+            _ => client.act(&mut self.dice, &mut self.truth, &self.plan),
+        }
+        self.bury();
+    }
+
+    fn bury(&mut self) {
+        for index in (0..self.clients.len()).rev() {
+            if self.clients[index].over.is_some() {
+                self.gone.push(self.clients.remove(index));
+            }
+        }
+    }
+
+    /// Everybody reads. Returns whether anything came.
+    fn read_all(&mut self) -> Result<bool, String> {
+        let mut came = false;
+        for client in &mut self.clients {
+            let mut hearing = Hearing {
+                truth: &mut self.truth,
+                coverage: &mut self.coverage,
+                now_ms: self.now.ms,
+                draining: self.draining,
+                trace: self.trace,
+            };
+            let bytes = client.read(&mut self.dice, &mut hearing)?;
+            came |= !bytes.is_empty();
+            for byte in bytes {
+                self.digest = (self.digest ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+            }
+            self.digest ^= u64::from(client.id) << 32;
+        }
+        self.bury();
+        Ok(came)
+    }
+
+    /// One turn of one shard, and what must hold after it.
+    fn turn(&mut self, shard: usize) -> Result<(), String> {
+        self.shards[shard].turn(None).map_err(|error| error.to_string())?;
+        while let Some((to, message)) = self.shards[shard].hub().poll_shard_output() {
+            self.coverage_of(&message);
+            self.links[shard][usize::from(to)].push_back(message);
+        }
+        watch::check(&mut self.shards[shard], &self.nets[shard].borrow(), &self.plan)
+            .map_err(|why| format!("shard {shard}: {why}"))
+    }
+
+    fn coverage_of(&mut self, message: &ShardMessage) {
+        let met = match watch::word(message).as_str() {
+            "Page" => Met::CrossPage,
+            "Deliver" => Met::CrossDelivery,
+            "Skipped" => Met::CrossSkip,
+            _ => return,
+        };
+        self.coverage.meet(met, 1);
+    }
+
+    /// Links carry some of what is under way, or all. Returns whether anything was carried.
+    fn carry(&mut self, all: bool) -> bool {
+        let mut carried = false;
+        for from in 0..self.shards.len() {
+            for to in 0..self.shards.len() {
+                let waiting = self.links[from][to].len();
+                if waiting == 0 || (!all && self.dice.chance(40)) {
+                    continue;
+                }
+                let count = if all { waiting } else { self.dice.between(1, waiting) };
+                for message in self.links[from][to].drain(..count) {
+                    self.shards[to].hub().handle_shard(from as u16, message, self.now);
+                    carried = true;
+                }
+                while let Some((next, message)) = self.shards[to].hub().poll_shard_output() {
+                    self.coverage_of(&message);
+                    self.links[to][usize::from(next)].push_back(message);
+                }
+            }
+        }
+        carried
+    }
+
+    /// Everything becomes calm, everybody reads and sends, until nothing moves any more.
+    fn rest(&mut self) -> Result<(), String> {
+        for net in &self.nets {
+            let mut net = net.borrow_mut();
+            net.calm = true;
+            net.exhausted = false;
+        }
+        for client in &mut self.clients {
+            client.mood = Mood::Eager;
+        }
+        let mut quiet = 0;
+        for _ in 0..20_000 {
+            let mut moved = false;
+            for client in &mut self.clients {
+                moved |= client.send(&mut self.dice, true, self.now.ms);
+            }
+            for shard in 0..self.shards.len() {
+                self.turn(shard)?;
+                moved |= !self.shards[shard].is_idle() || self.nets[shard].borrow().has_pending();
+            }
+            moved |= self.carry(true);
+            moved |= self.read_all()?;
+            quiet = if moved { 0 } else { quiet + 1 };
+            if quiet > 6 {
+                return self
+                    .nets
+                    .iter()
+                    .all(|net| net.borrow().backlog() == 0)
+                    .then_some(())
+                    .ok_or_else(|| "connections wait to be accepted although everything is at rest".into());
+            }
+            if quiet > 0 {
+                // What waits for time gets some: retries of accepting, lingering, closing.
+                self.pass(1_500);
+            }
+        }
+        Err("the world does not come to rest".into())
+    }
+
+    /// A last client asks how far each channel has come, so that nothing can hide behind what nobody was told.
+    fn audit(&mut self) -> Result<(), String> {
+        if self.plan.hub.subscriptions_max < CHANNELS.len() || self.plan.hub.channels_max < CHANNELS.len() {
+            return Ok(());
+        }
+        self.connect_as(Dialect::Lines);
+        let Some(auditor) = self.clients.last_mut() else { return Ok(()) };
+        for (number, channel) in CHANNELS.iter().enumerate() {
+            auditor.say_object(&format!("{{\"sub\":\"{channel}\",\"id\":{}}}", number + 1));
+            let asked = crate::client::Asked::Subscribe(channel, true, crate::model::Begin::Live);
+            auditor.asked.insert(number as u64 + 1, asked);
+        }
+        let id = auditor.id;
+        self.rest()?;
+        let auditor = self.clients.iter().find(|client| client.id == id).ok_or("the auditor was sent away")?;
+        for channel in 0..CHANNELS.len() {
+            let line = auditor.view.line(channel).ok_or("the auditor was not answered")?;
+            self.truth.lines[line].audited = true;
+        }
+        for client in &self.clients {
+            client.judge(&mut self.truth)?;
+        }
+        Ok(())
+    }
+
+    /// The server ends in good order.
+    fn drain(&mut self) -> Result<(), String> {
+        self.draining = true;
+        for shard in &mut self.shards {
+            shard.begin_drain();
+        }
+        self.rest()?;
+        self.pass(self.plan.server.drain_timeout_ms);
+        self.rest()?;
+        for client in &self.clients {
+            client.judge(&mut self.truth)?;
+        }
+        match self.shards.iter().position(|shard| !shard.is_drained()) {
+            Some(shard) => Err(format!("shard {shard} is not drained")),
+            None => Ok(()),
+        }
+    }
+
+    fn count(&mut self) {
+        for (shard, net) in self.shards.iter_mut().zip(&self.nets) {
+            let stats = shard.hub().stats();
+            let kernel = net.borrow().counts;
+            for (met, count) in [
+                (Met::Lag, stats.lagged),
+                (Met::Evicted, stats.evicted),
+                (Met::Expired, stats.expired),
+                (Met::Forgotten, stats.forgotten),
+                (Met::Reclaimed, stats.reclaimed),
+                (Met::ClosedSlow, stats.closed_slow),
+                (Met::MergedEdge, kernel.merged_edges),
+                (Met::SpuriousEdge, kernel.spurious_edges),
+                (Met::DelayedEdge, kernel.delayed_edges),
+                (Met::Exhausted, kernel.exhausted),
+            ] {
+                self.coverage.meet(met, count);
+            }
+        }
+    }
+}
