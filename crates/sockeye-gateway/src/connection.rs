@@ -65,7 +65,11 @@ impl Context<'_> {
     }
 
     /// Says whether no more input may be handled until the client has read its answers, or another shard has answered.
+    #[inline]
     pub(crate) fn must_pause(&self, client: ClientId) -> bool {
+        if self.hub.is_idle(client) {
+            return self.out.len() > self.limits.answers_bytes_max;
+        }
         let outbox = self.hub.outbox(client);
         outbox.other_bytes() + self.out.len() > self.limits.answers_bytes_max
             || self.hub.requests_in_flight(client) >= self.limits.requests_in_flight_max
@@ -138,23 +142,28 @@ pub enum Ending {
 }
 
 /// The state machine of one connection.
+///
+/// What every delivery looks at stands first, within half a cache line: with thousands of connections, the lines that
+/// are touched cost more than the instructions.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Connection {
     client: ClientId,
-    state: State,
-    transport: Transport,
+    /// When the current step must be done, or the next one is due. `u64::MAX`: never.
+    deadline_ms: u64,
+    form: Form,
     ending: Ending,
     input_ended: bool,
     /// The hub or the server wants it closed: when the deadline comes, it is.
     closing: bool,
-    pinged: bool,
-    /// When the current step must be done, or the next one is due. `u64::MAX`: never.
-    deadline_ms: u64,
-    last_input_ms: u64,
-    why: &'static str,
+    changed: bool,
     /// What it spoke when the shell was last told.
     told: Protocol,
-    changed: bool,
+    pinged: bool,
+    transport: Transport,
+    last_input_ms: u64,
+    state: State,
+    why: &'static str,
 }
 
 #[derive(Debug)]
@@ -171,17 +180,18 @@ impl Connection {
     pub fn new(client: ClientId, transport: Transport, limits: &Limits, now: Now) -> Self {
         Connection {
             client,
-            state: State::Detect(Vec::new()),
-            transport,
+            deadline_ms: now.ms + limits.first_byte_timeout_ms,
+            form: Form::Line,
             ending: Ending::No,
             input_ended: false,
             closing: false,
-            pinged: false,
-            deadline_ms: now.ms + limits.first_byte_timeout_ms,
-            last_input_ms: now.ms,
-            why: "done",
-            told: Protocol::Unknown,
             changed: false,
+            told: Protocol::Unknown,
+            pinged: false,
+            transport,
+            last_input_ms: now.ms,
+            state: State::Detect(Vec::new()),
+            why: "done",
         }
     }
 
@@ -216,18 +226,30 @@ impl Connection {
     }
 
     /// The form in which it takes published messages.
+    #[inline]
     pub fn form(&self) -> Form {
-        match &self.state {
+        self.form
+    }
+
+    /// Sees which form the state asks for.
+    fn refresh_form(&mut self) {
+        self.form = match &self.state {
             State::Socket(socket) => socket.form(),
             State::Events(form) => *form,
             State::Http(http) => http.form_wanted(),
             State::Detect(_) | State::Lines(_) => Form::Line,
-        }
+        };
     }
 
     /// Says whether the peer has ended its side.
     pub fn is_input_ended(&self) -> bool {
         self.input_ended
+    }
+
+    /// Says whether it goes on, and speaks what it spoke when that was last asked.
+    #[inline]
+    pub fn is_steady(&self) -> bool {
+        self.ending == Ending::No && !self.input_ended && !self.changed
     }
 
     /// Whether and how it ends.
@@ -250,8 +272,9 @@ impl Connection {
         {
             return false;
         }
-        hub.outbox(self.client).other_bytes() <= limits.answers_bytes_max
-            && hub.requests_in_flight(self.client) < limits.requests_in_flight_max
+        hub.is_idle(self.client)
+            || hub.outbox(self.client).other_bytes() <= limits.answers_bytes_max
+                && hub.requests_in_flight(self.client) < limits.requests_in_flight_max
     }
 
     /// Handles what was received, and returns how much of it. What is left is to be given again, before anything newer,
@@ -282,6 +305,7 @@ impl Connection {
                 State::Http(http) => {
                     let next = http.handle_input(self.client, self.transport, input, &mut at, cx);
                     self.deadline_ms = http.deadline_ms();
+                    self.form = http.form_wanted();
                     match next {
                         crate::http::Next::Goes => return at,
                         crate::http::Next::Ends(why) => self.end(Ending::AfterOutput, why, cx),
@@ -495,6 +519,7 @@ impl Connection {
             _ => now.ms + limits.ping_interval_ms,
         };
         self.state = state;
+        self.refresh_form();
     }
 
     fn end(&mut self, ending: Ending, why: &'static str, cx: &mut Context<'_>) {

@@ -3,6 +3,8 @@
 //! The hub keeps the encoded forms and knows nothing of what is in them; this file does. Deliberately absent: what is
 //! made for one client only (answers, gaps, farewells), which is in `answer.rs`.
 
+use std::borrow::Cow;
+
 use sockeye_hub::{Encoding, Kind, Message};
 use sockeye_wire::http;
 use sockeye_wire::json::{self, At, Data, Push};
@@ -77,9 +79,13 @@ pub fn encode(encoding: Encoding, message: &Message) -> Box<[u8]> {
             http::write_event(&mut out, id.as_deref(), &envelope);
         }
         _ => {
-            write_framed(&mut out, message.payload.len() + message.channel.len() + 96, |out| {
-                write_envelope(out, message)
-            });
+            let shown = Shown::of(message);
+            let position = message.position();
+            let push = shown.push(message, position.epoch.as_str());
+            let bytes = json::push_bytes(&push);
+            // As long as it will be, unless something in it needs an escape: then nothing is moved or given back.
+            out.reserve_exact(websocket::frame_header(Opcode::Text, bytes).as_slice().len() + bytes + 1);
+            write_framed(&mut out, bytes, |out| json::write_push(out, &push));
             out.push(b'\n');
         }
     }
@@ -106,27 +112,37 @@ pub(crate) fn write_framed(out: &mut Vec<u8>, guess: usize, write: impl FnOnce(&
 /// Appends the envelope of PROTOCOL.md.
 fn write_envelope(out: &mut Vec<u8>, message: &Message) {
     let position = message.position();
-    let data = match message.kind {
-        Kind::Binary => Data::Binary(&message.payload),
-        Kind::Json => Data::Json(&message.payload),
-        Kind::String => Data::Text(text(&message.payload)),
-        // Text that is a JSON object or array is shown as JSON, unless its publisher wrote it as a JSON string.
-        Kind::Text if json::is_object_or_array(&message.payload) => {
-            let one_line = json::without_line_breaks(&message.payload);
-            return json::write_push(out, &push(message, position.epoch.as_str(), Data::Json(&one_line)));
-        }
-        Kind::Text => Data::Text(text(&message.payload)),
-    };
-    json::write_push(out, &push(message, position.epoch.as_str(), data));
+    json::write_push(out, &Shown::of(message).push(message, position.epoch.as_str()));
 }
 
-fn push<'a>(message: &'a Message, epoch: &'a str, data: Data<'a>) -> Push<'a> {
-    Push {
-        channel: &message.channel,
-        at: At { epoch, sequence: message.sequence },
-        t: message.unix_ms,
-        from: message.from.as_deref(),
-        data,
+/// A payload as the envelope shows it.
+enum Shown<'a> {
+    Text(&'a str),
+    Json(Cow<'a, [u8]>),
+    Binary(&'a [u8]),
+}
+
+impl<'a> Shown<'a> {
+    fn of(message: &'a Message) -> Self {
+        match message.kind {
+            Kind::Binary => Shown::Binary(&message.payload),
+            Kind::Json => Shown::Json(Cow::Borrowed(&message.payload)),
+            // Text that is a JSON object or array is shown as JSON, unless its publisher wrote it as a JSON string.
+            Kind::Text if json::is_object_or_array(&message.payload) => {
+                Shown::Json(json::without_line_breaks(&message.payload))
+            }
+            Kind::Text | Kind::String => Shown::Text(text(&message.payload)),
+        }
+    }
+
+    fn push<'p>(&'p self, message: &'p Message, epoch: &'p str) -> Push<'p> {
+        let data = match self {
+            Shown::Text(text) => Data::Text(text),
+            Shown::Json(json) => Data::Json(json),
+            Shown::Binary(bytes) => Data::Binary(bytes),
+        };
+        let at = At { epoch, sequence: message.sequence };
+        Push { channel: &message.channel, at, t: message.unix_ms, from: message.from.as_deref(), data }
     }
 }
 

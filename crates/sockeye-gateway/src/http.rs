@@ -11,7 +11,7 @@
 
 use std::borrow::Cow;
 
-use sockeye_hub::{Answer, ClientId, Done, Kind, Now, Publish, Tag};
+use sockeye_hub::{Answer, ClientId, Done, Kind, Now, Publish, Start, Tag};
 use sockeye_wire::http::{
     Body, BodyDecoder, HeadFinder, HeadLimits, HttpError, ResponseHead, parse_whole_head, write_continue,
     write_event,
@@ -61,7 +61,7 @@ struct Posting {
 #[derive(Debug)]
 enum Wanted {
     Object,
-    Events(Form),
+    Events { form: Form, start: Start },
     Raw { key: String, raw: Box<Raw> },
 }
 
@@ -102,7 +102,7 @@ impl Http {
     /// The form of the messages that will follow the answer.
     pub(crate) fn form_wanted(&self) -> Form {
         match &self.phase {
-            Phase::Waiting(Wanted::Events(form)) => *form,
+            Phase::Waiting(Wanted::Events { form, .. }) => *form,
             Phase::Waiting(Wanted::Raw { .. }) => Form::Raw,
             _ => Form::Line,
         }
@@ -244,7 +244,7 @@ impl Http {
                 Next::Goes
             }
             Action::Events { name, form, subscribe } => {
-                self.wait(Wanted::Events(form));
+                self.wait(Wanted::Events { form, start: subscribe.start });
                 cx.hub.set_encoding(client, form.encoding());
                 cx.hub.subscribe(client, WANTED, &name, subscribe, cx.now);
                 Next::Goes
@@ -375,8 +375,8 @@ impl Http {
                 Reply::json(200, |out| answer::write_done(out, None, done)).write(out, &self.manner);
                 self.answered(now, limits)
             }
-            Wanted::Events(form) => {
-                self.write_events_head(out, done);
+            Wanted::Events { form, start } => {
+                self.write_events_head(out, done, start);
                 Next::Becomes(State::Events(form))
             }
             Wanted::Raw { key, raw } => {
@@ -400,7 +400,7 @@ impl Http {
 
     /// An event stream has no length and is not chunked: it ends with its connection. Its first event is the answer, so
     /// that even a reader who has heard nothing yet has a position to come back to.
-    fn write_events_head(&self, out: &mut Vec<u8>, done: &Done) {
+    fn write_events_head(&self, out: &mut Vec<u8>, done: &Done, start: Start) {
         let mut head = ResponseHead::new(200)
             .header("Content-Type", "text/event-stream")
             .header("Cache-Control", "no-store")
@@ -412,8 +412,13 @@ impl Http {
         head.write(out);
         let mut data = Vec::new();
         answer::write_done(&mut data, None, done);
-        let id = match done {
-            Done::Subscribed { at: Some(at), .. } => Some(at.to_string()),
+        let id = match (done, start) {
+            // What is replayed is still to come: who is cut off before it must come back to where he was.
+            (Done::Subscribed { recovered: Some(Ok(())), .. }, Start::Since(since)) => {
+                Some(since.to_string())
+            }
+            (Done::Subscribed { .. }, Start::Last(_)) => None,
+            (Done::Subscribed { at: Some(at), .. }, _) => Some(at.to_string()),
             _ => None,
         };
         write_event(out, id.as_deref(), &data);

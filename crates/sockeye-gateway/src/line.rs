@@ -57,7 +57,12 @@ impl Lines {
 
 impl Objects {
     fn handle_line(&mut self, client: ClientId, line: &[u8], cx: &mut Context<'_>) -> bool {
-        let blank = line.iter().all(u8::is_ascii_whitespace);
-        blank || request::handle(self, client, line, cx)
+        if line.iter().all(u8::is_ascii_whitespace) {
+            return true;
+        }
+        match std::str::from_utf8(line) {
+            Ok(text) => request::handle(self, client, text, cx),
+            Err(_) => self.refuse_unreadable(client, Code::BadRequest, "not UTF-8", cx),
+        }
     }
 }

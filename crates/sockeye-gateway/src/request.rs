@@ -60,8 +60,8 @@ pub(crate) fn frame(form: Form, out: &mut Vec<u8>, guess: usize, write: impl FnO
 }
 
 /// Handles one object. Returns whether the connection goes on.
-pub(crate) fn handle(objects: &mut Objects, client: ClientId, text: &[u8], cx: &mut Context<'_>) -> bool {
-    let request = match json::parse_request(text) {
+pub(crate) fn handle(objects: &mut Objects, client: ClientId, text: &str, cx: &mut Context<'_>) -> bool {
+    let request = match json::parse_request_text(text) {
         Ok(request) => request,
         Err(bad) => return refuse(objects, client, &bad, cx),
     };

@@ -59,12 +59,14 @@ pub(crate) enum Outcome {
 }
 
 impl Socket {
-    pub(crate) fn new(mode: Mode, cx_limits: &crate::Limits) -> Self {
-        let message_bytes_max = match mode {
-            Mode::Objects(_) => cx_limits.request_bytes_max(),
-            Mode::Raw(_) | Mode::Echo => cx_limits.message_bytes_max,
+    pub(crate) fn new(mode: Mode, limits: &crate::Limits) -> Self {
+        let decoder = match mode {
+            Mode::Objects(_) => {
+                Decoder::new(Role::Server, limits.request_bytes_max()).leave_whole_text_to_reader()
+            }
+            Mode::Raw(_) | Mode::Echo => Decoder::new(Role::Server, limits.message_bytes_max),
         };
-        Socket { decoder: Decoder::new(Role::Server, message_bytes_max), mode }
+        Socket { decoder, mode }
     }
 
     pub(crate) fn form(&self) -> Form {
@@ -92,11 +94,14 @@ impl Socket {
                 Ok(None) => return Outcome::Open,
                 Err(error) => return self.fail(client, &error, cx),
             };
+            let is_in_place = matches!(event, Event::Message { payload: Payload::Input(_), .. });
             let outcome = match event {
                 Event::Message { kind, payload } => self.handle_message(client, kind, &payload, input, cx),
                 other => self.handle_control(client, other, input, cx),
             };
-            if outcome == Outcome::Closing {
+            // A message that ends with the input leaves nothing to ask the decoder for, unless it lent us a buffer of
+            // its own, which it takes back when asked.
+            if outcome == Outcome::Closing || (is_in_place && *at == input.len()) {
                 return outcome;
             }
         }
@@ -111,10 +116,10 @@ impl Socket {
         at: &mut usize,
         cx: &mut Context<'_>,
     ) -> Outcome {
-        if cx.must_pause(client) {
+        let direct = cx.hub.is_idle(client);
+        if !direct && cx.must_pause(client) {
             return Outcome::Open;
         }
-        let direct = cx.hub.outbox(client).is_empty();
         let paused_at = cx.limits.answers_bytes_max.max(input.len());
         loop {
             let event = match self.decoder.decode(input, at) {
@@ -148,8 +153,7 @@ impl Socket {
                             }
                         }
                     }
-                    // A message that ends with the input leaves nothing to ask the decoder for, unless it lent us a
-                    // buffer of its own, which it takes back when asked.
+                    // As in `handle_input`.
                     if *at == input.len() && in_place {
                         return Outcome::Open;
                     }
@@ -177,9 +181,10 @@ impl Socket {
         match &mut self.mode {
             Mode::Objects(objects) => {
                 let goes_on = match kind {
-                    MessageKind::Text => {
-                        request::handle(objects, client, self.decoder.bytes(input, payload), cx)
-                    }
+                    MessageKind::Text => match std::str::from_utf8(self.decoder.bytes(input, payload)) {
+                        Ok(text) => request::handle(objects, client, text, cx),
+                        Err(_) => return self.fail(client, &websocket::Error::Utf8, cx),
+                    },
                     MessageKind::Binary => {
                         let why = "this socket takes JSON objects in text frames, not binary frames";
                         objects.refuse_unreadable(client, Code::BadRequest, why, cx)

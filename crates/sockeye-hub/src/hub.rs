@@ -239,6 +239,12 @@ impl Hub {
         if self.clients.is_open(client) { self.clients.hot[client.index()].in_flight as usize } else { 0 }
     }
 
+    /// Whether nothing waits to be written to a client, and it waits for nothing: what it says can be answered at once.
+    #[inline]
+    pub fn is_idle(&self, client: ClientId) -> bool {
+        self.clients.hot.get(client.index()).is_some_and(|hot| hot.outbox.is_empty() && hot.in_flight == 0)
+    }
+
     /// The bounds this hub was given.
     pub fn limits(&self) -> &Limits {
         &self.limits

@@ -16,8 +16,8 @@ pub(crate) const LEVELS_MAX: usize = 32;
 /// Names the first fault: see [`NameError`].
 pub fn check_name(name: &str) -> Result<(), NameError> {
     check_shape(name)?;
-    match name.chars().find(|character| matches!(character, '+' | '#')) {
-        Some(wildcard) => Err(NameError::Wildcard(wildcard)),
+    match name.bytes().find(|byte| matches!(byte, b'+' | b'#')) {
+        Some(wildcard) => Err(NameError::Wildcard(wildcard.into())),
         None => Ok(()),
     }
 }
@@ -70,7 +70,7 @@ pub fn matches(pattern: &str, name: &str) -> bool {
     names.next().is_none()
 }
 
-/// What names and patterns have in common.
+/// What names and patterns have in common, seen in one pass over the bytes: it is on the way of every message.
 fn check_shape(name: &str) -> Result<(), NameError> {
     if name.is_empty() {
         return Err(NameError::Empty);
@@ -78,14 +78,28 @@ fn check_shape(name: &str) -> Result<(), NameError> {
     if name.len() > NAME_BYTES_MAX {
         return Err(NameError::TooLong(name.len()));
     }
-    let levels = name.bytes().filter(|byte| *byte == b'/').count() + 1;
+    let (mut levels, mut level_start, mut has_dots, mut may_have_control) = (1, 0, false, false);
+    let bytes = name.as_bytes();
+    for (index, byte) in bytes.iter().enumerate() {
+        match byte {
+            b'/' => {
+                has_dots |= matches!(&bytes[level_start..index], b"." | b"..");
+                levels += 1;
+                level_start = index + 1;
+            }
+            // 0xC2 begins the control characters beyond ASCII, and others.
+            0x00..=0x1F | 0x7F | 0xC2 => may_have_control = true,
+            _ => {}
+        }
+    }
+    has_dots |= matches!(&bytes[level_start..], b"." | b"..");
     if levels > LEVELS_MAX {
         return Err(NameError::TooDeep(levels));
     }
-    if let Some(control) = name.chars().find(|character| character.is_control()) {
+    if may_have_control && let Some(control) = name.chars().find(|character| character.is_control()) {
         return Err(NameError::Control(control as u32));
     }
-    if name.split('/').any(|level| matches!(level, "." | "..")) {
+    if has_dots {
         return Err(NameError::DotLevel);
     }
     Ok(())

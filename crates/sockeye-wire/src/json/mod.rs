@@ -17,12 +17,12 @@ use std::borrow::Cow;
 use memchr::memchr2;
 
 pub use error::{BadRequest, Code};
-pub use request::{Id, Request, Slow, Verb, parse_request};
+pub use request::{Id, Request, Slow, Verb, parse_request, parse_request_text};
 pub use scan::DEPTH_MAX;
 pub(crate) use write::write_integer;
 pub use write::{
-    At, Data, Object, Push, write_base64, write_bye, write_error, write_gap, write_message, write_pong,
-    write_push, write_string,
+    At, Data, Object, Push, push_bytes, write_base64, write_bye, write_error, write_gap, write_message,
+    write_pong, write_push, write_string,
 };
 
 use scan::{Scanner, Value};

@@ -138,6 +138,15 @@ pub fn parse_request(text: &[u8]) -> Result<Request<'_>, BadRequest> {
     let Ok(text) = std::str::from_utf8(text) else {
         return Err(unreadable(None, Cow::Borrowed("not UTF-8")));
     };
+    parse_request_text(text)
+}
+
+/// Reads one request from what is known to be UTF-8.
+///
+/// # Errors
+///
+/// As [`parse_request`].
+pub fn parse_request_text(text: &str) -> Result<Request<'_>, BadRequest> {
     let mut fields = Fields::new();
     let mut scanner = Scanner::new(text);
     if fields.scan(&mut scanner).is_err() {

@@ -45,16 +45,32 @@ pub enum Data<'a> {
     Binary(&'a [u8]),
 }
 
+/// How long a push is when nothing in it needs an escape; with escapes it is longer.
+#[must_use]
+pub fn push_bytes(push: &Push<'_>) -> usize {
+    let data_bytes = match push.data {
+        Data::Text(text) => br#","data":"""#.len() + text.len(),
+        Data::Json(json) => br#","data":"#.len() + json.len(),
+        Data::Binary(bytes) => br#","b64":"""#.len() + bytes.len().div_ceil(3) * 4,
+    };
+    let from_bytes = push.from.map_or(0, |from| br#","from":"""#.len() + from.len());
+    br#"{"ch":"","at":":","t":}"#.len()
+        + push.channel.len()
+        + push.at.epoch.len()
+        + digits(push.at.sequence)
+        + digits(push.t)
+        + from_bytes
+        + data_bytes
+}
+
+/// How many digits an integer has.
+fn digits(value: u64) -> usize {
+    value.checked_ilog10().map_or(1, |log| log as usize + 1)
+}
+
 /// Writes a push: `{"ch":..,"at":..,"t":..,"from":..,"data":..}`.
 pub fn write_push(out: &mut Vec<u8>, push: &Push<'_>) {
-    let data_bytes = match push.data {
-        Data::Text(text) => text.len(),
-        Data::Json(json) => json.len(),
-        Data::Binary(bytes) => bytes.len().div_ceil(3) * 4,
-    };
-    let from_bytes = push.from.map_or(0, |from| from.len() + br#","from":"""#.len());
-    // All but the escapes.
-    out.reserve(PUSH_BYTES + push.channel.len() + push.at.epoch.len() + from_bytes + data_bytes);
+    out.reserve(push_bytes(push));
 
     out.extend_from_slice(br#"{"ch":"#);
     write_string(out, push.channel);
@@ -237,14 +253,17 @@ fn write_at(out: &mut Vec<u8>, at: At<'_>) {
 pub(crate) fn write_integer(out: &mut Vec<u8>, mut value: u64) {
     let mut digits = [0u8; INTEGER_DIGITS_MAX];
     let mut start = INTEGER_DIGITS_MAX;
-    while value >= 10 {
-        let pair = (value % 100) as u8;
-        value /= 100;
+    while value >= 100 {
         start -= 2;
-        digits[start] = b'0' + pair / 10;
-        digits[start + 1] = b'0' + pair % 10;
+        let pair = (value % 100) as usize * 2;
+        value /= 100;
+        digits[start..start + 2].copy_from_slice(&PAIRS[pair..pair + 2]);
     }
-    if value > 0 || start == INTEGER_DIGITS_MAX {
+    if value >= 10 {
+        start -= 2;
+        let pair = value as usize * 2;
+        digits[start..start + 2].copy_from_slice(&PAIRS[pair..pair + 2]);
+    } else {
         start -= 1;
         digits[start] = b'0' + value as u8;
     }
@@ -258,8 +277,17 @@ pub fn write_base64(out: &mut Vec<u8>, bytes: &[u8]) {
     STANDARD.encode_slice(bytes, &mut out[start..]).expect("base64 is four bytes for each three begun");
 }
 
+/// "00" to "99", one behind the other.
+const PAIRS: [u8; 200] = {
+    let mut pairs = [0; 200];
+    let mut number = 0;
+    while number < 100 {
+        pairs[2 * number] = b'0' + (number / 10) as u8;
+        pairs[2 * number + 1] = b'0' + (number % 10) as u8;
+        number += 1;
+    }
+    pairs
+};
+
 /// The digits of 2^64 - 1.
 const INTEGER_DIGITS_MAX: usize = 20;
-
-/// A push without its parts: keys, punctuation, and two integers of the largest size.
-const PUSH_BYTES: usize = br#"{"ch":"","at":":","t":,"data":""}"#.len() + 2 * INTEGER_DIGITS_MAX;

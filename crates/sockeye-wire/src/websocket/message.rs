@@ -93,12 +93,22 @@ pub struct Decoder {
     message_bytes_max: usize,
     role: Role,
     ended: bool,
+    reader_checks_text: bool,
 }
 
 impl Decoder {
     /// Begins a connection. A message of more than `message_bytes_max` bytes of payload is an error.
     pub fn new(role: Role, message_bytes_max: usize) -> Decoder {
-        Decoder { unfinished: None, message_bytes_max, role, ended: false }
+        Decoder { unfinished: None, message_bytes_max, role, ended: false, reader_checks_text: false }
+    }
+
+    /// Leaves text that lies whole in the input unchecked: the reader must check it, and close with 1007 if it is not
+    /// UTF-8 (RFC 6455, 8.1). Who reads it as text anyway would otherwise check it twice. Text that comes in pieces is
+    /// checked here in any case, because it must fail at its first bad byte.
+    #[must_use]
+    pub fn leave_whole_text_to_reader(mut self) -> Decoder {
+        self.reader_checks_text = true;
+        self
     }
 
     /// Gives the next event from `input[*at..]` and moves `at` behind it; payloads are unmasked in place.
@@ -121,7 +131,10 @@ impl Decoder {
             && let Some(rest) = input.get_mut(*at..)
             && let Some(small) = SmallMessage::find(rest, self.role, self.message_bytes_max)
         {
-            if small.kind == MessageKind::Text && str::from_utf8(small.payload).is_err() {
+            if small.kind == MessageKind::Text
+                && !self.reader_checks_text
+                && str::from_utf8(small.payload).is_err()
+            {
                 return Err(self.end_with(Error::Utf8));
             }
             let start = *at + small.header_bytes;
@@ -228,7 +241,8 @@ impl Decoder {
                 }
                 if head.fin && head.opcode != Opcode::Continuation {
                     let kind = message_kind(head.opcode);
-                    if kind == MessageKind::Text && str::from_utf8(piece).is_err() {
+                    if kind == MessageKind::Text && !self.reader_checks_text && str::from_utf8(piece).is_err()
+                    {
                         return Err(Error::Utf8);
                     }
                     return Ok(Some(Event::Message { kind, payload: Payload::Input(start..*at) }));

@@ -105,6 +105,7 @@ impl Desk {
     }
 
     /// Lists a connection that has more to give, if it may.
+    #[inline]
     pub(super) fn list_if_more(&mut self, peer: &mut Peer<impl Stream>) {
         if (peer.readable || !peer.held.is_empty())
             && !peer.listed
@@ -233,7 +234,12 @@ impl Desk {
     }
 
     /// Sees how a connection stands: what it became, whether it is at its end, when it is to be looked at.
+    #[inline]
     pub(super) fn settle(&mut self, peer: &mut Peer<impl Stream>) -> Fate {
+        if peer.machine.is_steady() && peer.is_armed() { Fate::Stays } else { self.settle_change(peer) }
+    }
+
+    fn settle_change(&mut self, peer: &mut Peer<impl Stream>) -> Fate {
         if let Some((before, after)) = peer.machine.take_change() {
             self.figures.changed(before, after);
             peer.span.record("protocol", after.as_str());
@@ -268,9 +274,7 @@ impl Desk {
                 // What the peer still sends is read and dropped for a while: closing with unread input would reset the
                 // connection, and could take our last words with it (RFC 9112, 9.6).
                 peer.stream.finish();
-                peer.linger_ms = self.now.ms + self.server_limits.linger_timeout_ms;
-                peer.readable = true;
-                peer.held = Vec::new();
+                peer.linger(self.now.ms + self.server_limits.linger_timeout_ms);
                 self.list(peer);
             }
             Ending::AfterOutput => {}

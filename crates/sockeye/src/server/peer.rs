@@ -4,16 +4,12 @@ use sockeye_gateway::Connection;
 use sockeye_hub::ClientId;
 
 /// A connection of a shard.
+///
+/// What every delivery looks at shares the first cache line: the socket, the flags, the times, and the beginning of the
+/// machine.
+#[repr(C, align(64))]
 pub(super) struct Peer<S> {
     pub(super) stream: S,
-    pub(super) machine: Connection,
-    /// Received, but not handled yet, because the machine paused. Handled before anything newer.
-    pub(super) held: Vec<u8>,
-    pub(super) span: tracing::Span,
-    /// When the wheel will bring this peer up at the latest (`u64::MAX`: it is not in the wheel).
-    pub(super) armed_ms: u64,
-    /// When a closing connection, told so, is cut (`u64::MAX`: it is not closing).
-    pub(super) linger_ms: u64,
     /// There may be something to read: an edge said so, and nothing has said otherwise since.
     pub(super) readable: bool,
     /// The last edge carried an end, an error or a hang-up: a short read proves nothing, for no edge will follow.
@@ -22,6 +18,16 @@ pub(super) struct Peer<S> {
     pub(super) blocked: bool,
     /// Already in the ready list.
     pub(super) listed: bool,
+    /// Everything was said and the peer was told; what it still sends is of no interest.
+    lingering: bool,
+    /// When the wheel will bring this peer up at the latest (`u64::MAX`: it is not in the wheel).
+    pub(super) armed_ms: u64,
+    pub(super) machine: Connection,
+    /// When a lingering connection is cut.
+    linger_ms: u64,
+    /// Received, but not handled yet, because the machine paused. Handled before anything newer.
+    pub(super) held: Vec<u8>,
+    pub(super) span: tracing::Span,
 }
 
 impl<S> Peer<S> {
@@ -33,6 +39,7 @@ impl<S> Peer<S> {
             span,
             armed_ms: u64::MAX,
             linger_ms: u64::MAX,
+            lingering: false,
             readable: false,
             ended_edge: false,
             blocked: false,
@@ -46,11 +53,39 @@ impl<S> Peer<S> {
 
     /// Everything was said and the peer was told; what it still sends is of no interest.
     pub(super) fn is_lingering(&self) -> bool {
-        self.linger_ms != u64::MAX
+        self.lingering
+    }
+
+    /// Begins to linger, until the peer ends or `until_ms`.
+    pub(super) fn linger(&mut self, until_ms: u64) {
+        self.lingering = true;
+        self.linger_ms = until_ms;
+        self.readable = true;
+        self.held = Vec::new();
+    }
+
+    /// The wheel will bring this peer up in time.
+    pub(super) fn is_armed(&self) -> bool {
+        self.armed_ms <= self.deadline_ms()
     }
 
     /// When this connection wants to be looked at.
     pub(super) fn deadline_ms(&self) -> u64 {
         if self.is_lingering() { self.linger_ms } else { self.machine.poll_timeout().unwrap_or(u64::MAX) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::mem::{offset_of, size_of};
+
+    use super::*;
+    use crate::server::mio::Socket;
+
+    #[test]
+    fn what_a_delivery_looks_at_shares_one_cache_line() {
+        // The machine begins with its client, deadline, form and flags: 24 bytes.
+        assert!(offset_of!(Peer<Socket>, machine) + 24 <= 64);
+        assert!(size_of::<Peer<Socket>>() <= 320, "{}", size_of::<Peer<Socket>>());
     }
 }

@@ -117,13 +117,15 @@ impl<K: Kernel> Shard<K> {
         let mut events = std::mem::take(&mut self.events);
         let polled = self.kernel.poll(&mut events, timeout);
         self.desk.now = self.kernel.now();
+        // Who waits from before is served after the edges, and each of both once.
+        let waiting = self.desk.ready.len();
         for event in events.drain(..) {
-            self.note(event);
+            self.handle_event(event);
         }
         self.events = events;
         polled?;
 
-        for _ in 0..self.desk.ready.len() {
+        for _ in 0..waiting {
             let Some(token) = self.desk.ready.pop_front() else { break };
             if token >= LISTENER_TOKENS {
                 self.accept(token);
@@ -158,25 +160,27 @@ impl<K: Kernel> Shard<K> {
         }
     }
 
-    /// Remembers what an edge said.
-    fn note(&mut self, event: Event) {
+    /// Remembers what an edge said, and serves whom it is about.
+    #[inline]
+    fn handle_event(&mut self, event: Event) {
         if event.token >= LISTENER_TOKENS {
-            self.desk.ready.push_back(event.token);
-            return;
+            return self.accept(event.token);
         }
         let client = ClientId::from_u64(event.token);
         let Some(peer) = peer_of(&mut self.peers, client) else { return };
-        peer.ended_edge |= event.ended;
-        if event.readable || event.ended {
-            peer.readable = true;
-            if !peer.listed {
-                peer.listed = true;
-                self.desk.ready.push_back(event.token);
-            }
-        }
         if event.writable && peer.blocked {
             peer.blocked = false;
             self.desk.hub.touch(client);
+        }
+        if event.readable || event.ended {
+            peer.readable = true;
+            peer.ended_edge |= event.ended;
+            // One that is listed already is served in this turn too.
+            if !peer.listed
+                && let Fate::Ends(why, error) = self.desk.serve(peer, &mut self.buffer)
+            {
+                self.remove(client, why, error.as_ref());
+            }
         }
     }
 
