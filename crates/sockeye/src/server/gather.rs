@@ -170,6 +170,13 @@ impl Gather {
         }
         for (index, planned) in self.planned[popped..].iter().enumerate() {
             if let Planned::Encoded { start, end } = *planned {
+                // A gap of which nothing is written stays what it is: the hub may still take back the messages before
+                // it, and then the gap with them. It is encoded again, which it can be, unlike an answer.
+                let is_cut = index == 0 && said_tail.is_none() && left > 0;
+                let is_gap = matches!(speech.hub.outbox(client).get(index), Some(Item::Gap(_)));
+                if is_gap && !is_cut {
+                    continue;
+                }
                 speech.hub.replace_front_item(client, index, self.encoded[start..end].into());
             }
         }
