@@ -182,6 +182,12 @@ fn half_open_peers_are_served_and_forgotten() {
     http.0.stream.finish();
     assert_eq!(http.receive().text(), "ok\n");
     http.ended();
+    // The last line needs no newline, and is answered though nothing more can come.
+    let mut lines = server.lines();
+    lines.0.stream.write_all(b"{\"ping\":1}\n{\"pub\":\"d\",\"data\":1,\"id\":2}").unwrap();
+    lines.0.stream.finish();
+    assert_eq!((lines.receive()["pong"].clone(), lines.receive()["ok"].clone()), (1.into(), 2.into()));
+    assert_eq!(lines.next(), None);
     // Half a request is nothing.
     let mut stream = server.connect();
     stream.write_all(b"POST /ch/c HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhe").unwrap();

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use sockeye_wire::websocket::Opcode;
 
-use crate::client::{Frame, Stream, WebSocket, frame, is_gone};
+use crate::client::{Frame, Lines, Stream, WebSocket, frame, is_gone};
 use crate::http_client::{Http, Response, request};
 use crate::world::Server;
 
@@ -121,37 +121,73 @@ fn bytes_may_trickle_one_at_a_time_through_every_protocol() {
 fn who_never_reads_his_answers_is_not_read_any_more_and_costs_little() {
     let server = Server::start();
     let mut other = server.lines();
+    server.ask("POST", "/ch/c", &[], b"x");
     let before = server.resident_bytes();
-    let asking = "{\"hello\":1,\"id\":1}\n".repeat(1_000);
-    let frames: Vec<u8> = (0..1_000).flat_map(|_| frame(Opcode::Text, br#"{"hello":1,"id":1}"#)).collect();
-    let echoes: Vec<u8> = (0..100).flat_map(|_| frame(Opcode::Binary, &[0; 8_000])).collect();
-    let history = request("GET", "/ch/c", &[], b"").repeat(500);
-    for n in 0..64 {
-        server.ask("POST", "/ch/c", &[], format!("{n}{}", "x".repeat(2_000)).as_bytes());
-    }
+    let line = b"{\"hello\":1,\"id\":1}\n".to_vec();
+    let get = request("GET", "/ch/c", &[], b"");
+    let object = frame(Opcode::Text, br#"{"hello":1,"id":1}"#);
+    let echo = frame(Opcode::Binary, &[b'!'; 8_000]);
 
     // Each of them writes until nothing more fits: the server has stopped reading.
-    let lines = flood(server.connect(), asking.as_bytes());
-    let unix = flood(server.connect_unix(), asking.as_bytes());
-    let http = flood(server.connect(), &history);
-    let objects = flood(upgraded(&server, "/ws"), &frames);
-    let echo = flood(upgraded(&server, "/echo"), &echoes);
+    let floods = [
+        (flood(server.connect(), &line), "\"ok\":1", 1),
+        (flood(server.connect_unix(), &line), "\"ok\":1", 1),
+        (flood(server.connect(), &get), "HTTP/1.1 200", 1),
+        (flood(upgraded(&server, "/ws"), &object), "\"ok\":1", 1),
+        (flood(upgraded(&server, "/echo"), &echo), "!", 8_000),
+    ];
 
     assert_eq!(other.ask(r#"{"ping":1}"#)["pong"], 1);
     let grown = server.resident_bytes().saturating_sub(before);
     assert!(grown < 16 << 20, "{grown} bytes for five stalled clients");
-    // Whoever reads again is answered again.
-    for mut stream in [lines, unix] {
-        let mut answered = 0;
-        while answered < 100_000 {
+    // Whoever reads again gets the answer to everything that he asked.
+    for ((mut stream, requests), mark, marks_each) in floods {
+        let (mut found, mut unsearched) = (0, Vec::new());
+        while found < requests * marks_each {
             let mut piece = [0; 64 << 10];
-            answered += stream.read(&mut piece).unwrap();
+            let length = stream.read(&mut piece).unwrap();
+            assert!(length > 0, "the connection ended after {found} of {requests}");
+            unsearched.extend_from_slice(&piece[..length]);
+            found += String::from_utf8_lossy(&unsearched).matches(mark).count();
+            unsearched.drain(..unsearched.len().saturating_sub(mark.len() - 1));
         }
+        assert_eq!(found, requests * marks_each);
     }
-    drop((http, objects, echo));
-    server.wait_until("the stalled are gone", |server| {
-        server.metric("sockeye_connections{protocol=\"ws\"}") == 0
-    });
+}
+
+#[test]
+fn waiting_for_others_costs_no_time() {
+    let server = Server::with("limits.linger_timeout = \"60s\"");
+    let mut ended = [server.lines(), Lines::over(server.connect_unix())];
+    for lines in &mut ended {
+        lines.ask(r#"{"sub":"c","id":1}"#);
+        lines.0.stream.finish();
+    }
+    let mut events = server.http();
+    events.send(&request("GET", "/ch/c", &[("Accept", "text/event-stream")], b""));
+    events.0.stream.finish();
+    let paused = flood(server.connect(), b"{\"hello\":1,\"id\":1}\n");
+    let paused_unix = flood(server.connect_unix(), b"{\"hello\":1,\"id\":1}\n");
+    paused_unix.0.finish();
+    let echo = flood(upgraded(&server, "/echo"), &frame(Opcode::Binary, &[0; 8_000]));
+    let mut lingering = server.http();
+    lingering.send(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    lingering.receive();
+    let mut head = server.connect();
+    head.write_all(b"GET / HTTP/1.1\r\nHost").unwrap();
+    let mut body = server.connect();
+    body.write_all(b"POST /ch/c HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nx").unwrap();
+    let mut clock = server.lines();
+    clock.ask(r#"{"sub":"$sys/stats","id":1}"#);
+    clock.receive();
+
+    let before = server.processor_time();
+    clock.receive();
+    clock.receive();
+    let spent = server.processor_time() - before;
+
+    assert!(spent < Duration::from_millis(300), "{spent:?} in two idle seconds");
+    drop((ended, events, paused, paused_unix, echo, lingering, head, body));
 }
 
 #[test]
@@ -163,7 +199,7 @@ fn stalled_hearers_do_not_delay_the_others_and_are_told_what_they_missed() {
     healthy.ask(r#"{"sub":"c","id":1}"#);
     let mut lines = server.lines();
     lines.ask(r#"{"sub":"c","id":1}"#);
-    let mut unix = crate::client::Lines::over(server.connect_unix());
+    let mut unix = Lines::over(server.connect_unix());
     unix.ask(r#"{"sub":"c","id":1}"#);
     let mut socket = WebSocket::open(&server, "/ws");
     socket.ask(r#"{"sub":"c","id":1}"#);
@@ -213,15 +249,16 @@ fn sequence(at: &serde_json::Value) -> u64 {
     at.as_str().unwrap().split_once(':').unwrap().1.parse().unwrap()
 }
 
-/// Writes the same bytes until the server takes no more.
-fn flood(stream: Stream, bytes: &[u8]) -> Stream {
+/// Writes the same request until the server takes no more, and says how often it went out whole.
+fn flood(stream: Stream, request: &[u8]) -> (Stream, usize) {
     let mut stream = stream.patient(Duration::from_millis(300));
+    let bytes = request.repeat((64 << 10) / request.len() + 1);
     let mut written = 0;
     loop {
         match stream.write(&bytes[written % bytes.len()..]) {
             Ok(length) => written += length,
             Err(error) if is_gone(&error) => panic!("the server ended the connection after {written} bytes"),
-            Err(_) => return stream.patient(crate::world::PATIENCE),
+            Err(_) => return (stream.patient(crate::world::PATIENCE), written / request.len()),
         }
         assert!(written < 64 << 20, "the server reads without being read");
     }

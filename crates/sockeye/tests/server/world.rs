@@ -184,6 +184,16 @@ impl Server {
         line.trim().trim_end_matches("kB").trim().parse::<u64>().unwrap() << 10
     }
 
+    /// The processor time that the server has used.
+    pub(crate) fn processor_time(&self) -> Duration {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        let nanoseconds = threads.map(|thread| {
+            let account = std::fs::read_to_string(thread.unwrap().path().join("schedstat")).unwrap();
+            account.split(' ').next().unwrap().parse::<u64>().unwrap()
+        });
+        Duration::from_nanos(nanoseconds.sum())
+    }
+
     /// Sends SIGTERM.
     pub(crate) fn terminate(&self) {
         let id = rustix::process::Pid::from_child(&self.child);
