@@ -87,6 +87,8 @@ pub struct Client {
     ear: Ear,
     opened: bool,
     mask: u32,
+    /// How many of the bytes to send are pongs, which say nothing.
+    pong_bytes: usize,
     /// When it last had read everything there was.
     drained_ms: u64,
     /// When it last sent something.
@@ -101,6 +103,8 @@ pub struct Hearing<'a> {
     pub coverage: &'a mut Coverage,
     /// The time.
     pub now_ms: u64,
+    /// When time last made a leap, in which a healthy reader can look like one who does not read.
+    pub leapt_ms: u64,
     /// The server is ending: who has not said what he speaks cannot be told so.
     pub draining: bool,
     /// Whether to print what is heard.
@@ -130,6 +134,7 @@ impl Client {
             ear: Ear::new(dialect),
             opened: matches!(dialect, Dialect::Lines | Dialect::Http),
             mask: id,
+            pong_bytes: 0,
             drained_ms: now_ms,
             sent_ms: now_ms,
         }
@@ -172,7 +177,7 @@ impl Client {
         self.say_object(&format!("{{\"ping\":{value}}}"));
     }
 
-    /// Sends some of what is queued; all of it when `whole`. Returns whether anything went.
+    /// Sends some of what is queued; all of it when `whole`. Returns whether anything but pongs went.
     pub fn send(&mut self, dice: &mut Dice, whole: bool, now_ms: u64) -> bool {
         if self.over.is_some() || self.unsent.is_empty() {
             return false;
@@ -184,7 +189,9 @@ impl Client {
         if sent > 0 {
             self.sent_ms = now_ms;
         }
-        sent > 0
+        let pong_bytes = self.pong_bytes.min(sent);
+        self.pong_bytes -= pong_bytes;
+        sent > pong_bytes
     }
 
     /// Ends this side, behind all that was sent.
@@ -195,15 +202,16 @@ impl Client {
         }
     }
 
-    /// Reads what the mood allows and handles it. Returns the bytes that came.
-    pub fn read(&mut self, dice: &mut Dice, hearing: &mut Hearing<'_>) -> Result<Vec<u8>, String> {
+    /// Reads what the mood allows and handles it. Returns the bytes that came, and whether they said anything.
+    pub fn read(&mut self, dice: &mut Dice, hearing: &mut Hearing<'_>) -> Result<(Vec<u8>, bool), String> {
         let most = match self.mood {
-            _ if self.over.is_some() => return Ok(Vec::new()),
-            Mood::Stalled => return Ok(Vec::new()),
+            _ if self.over.is_some() => return Ok((Vec::new(), false)),
+            Mood::Stalled => return Ok((Vec::new(), false)),
             Mood::Slow => dice.between(1, 200),
             Mood::Eager => usize::MAX,
         };
         let mut bytes = Vec::new();
+        let mut said = false;
         let found = self.wire.borrow_mut().client_read(&mut bytes, most);
         self.ear.buffer().extend_from_slice(&bytes);
         while let Some(heard) = self.ear.hear()? {
@@ -211,23 +219,27 @@ impl Client {
                 println!("{:>7} c{} <- {}", hearing.now_ms, self.id, written(&heard));
             }
             hearing.truth.stamp += 1;
+            said |= !matches!(heard, Heard::Ping(_));
             self.handle(heard, hearing)?;
         }
         match found {
-            Found::Bytes(_) | Found::Nothing => {}
+            // A part of something is on its way to be whole.
+            Found::Bytes(_) => said |= !self.ear.is_between(),
+            Found::Nothing => {}
             Found::End => self.handle_end(Over::Ended, hearing)?,
             Found::Reset => self.handle_end(Over::Reset, hearing)?,
         }
         if self.wire.borrow().is_drained() {
             self.drained_ms = hearing.now_ms;
         }
-        Ok(bytes)
+        Ok((bytes, said))
     }
 
     fn handle_end(&mut self, over: Over, hearing: &mut Hearing<'_>) -> Result<(), String> {
         // A connection that is cut because its client did not read, or was silent, or at the end of a drain, cannot
         // be told so. Anything else must have been said.
-        let was_reading = hearing.now_ms.saturating_sub(self.drained_ms) < 4_000;
+        let was_reading = hearing.now_ms.saturating_sub(self.drained_ms) < 4_000
+            && hearing.now_ms.saturating_sub(hearing.leapt_ms) > 6_000;
         let was_speaking =
             self.dialect == Dialect::Lines || hearing.now_ms.saturating_sub(self.sent_ms) < 40_000;
         let was_told =
@@ -261,7 +273,9 @@ impl Client {
             Heard::Response(status, body) => self.handle_response(status, &body, hearing)?,
             Heard::Ping(payload) => {
                 if !self.half_closed {
+                    let before = self.unsent.len();
                     self.say_frame(Opcode::Pong, &payload);
+                    self.pong_bytes += self.unsent.len() - before;
                 }
             }
             Heard::Close(code) => {

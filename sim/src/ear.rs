@@ -146,6 +146,7 @@ fn hear_event(rest: &[u8]) -> Found {
     let Some(data) = data else { return Ok(Some((None, end + 2))) };
     let heard = object(data)?;
     if let (Some(id), Heard::Object(object)) = (id, &heard)
+        && object.get("ch").is_some()
         && object["at"].as_str().map(str::as_bytes) != Some(id)
     {
         return Err(format!("an event's id is not its position: {object}"));

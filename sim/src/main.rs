@@ -23,6 +23,9 @@ struct Arguments {
     /// Threads.
     #[arg(long, default_value_t = 2)]
     threads: usize,
+    /// Go on after a failure, and list them all.
+    #[arg(long)]
+    all: bool,
     /// Run this seed only.
     #[arg(long)]
     seed: Option<u64>,
@@ -45,7 +48,23 @@ fn main() -> ExitCode {
             }
         };
     }
-    many(&arguments)
+    if arguments.all { list(&arguments) } else { many(&arguments) }
+}
+
+/// Every failure of a range, one a line.
+fn list(arguments: &Arguments) -> ExitCode {
+    let Arguments { seeds, start, steps, threads, .. } = *arguments;
+    let mut next = start;
+    let mut failures = 0;
+    while next < start + seeds {
+        let runs = Runs { start: next, seeds: start + seeds - next, steps, threads };
+        let Err(failure) = run_all(runs) else { break };
+        println!("seed {}: FAIL: {}", failure.seed, failure.why);
+        failures += 1;
+        next = failure.seed + 1;
+    }
+    println!("{failures} failures");
+    if failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn many(arguments: &Arguments) -> ExitCode {

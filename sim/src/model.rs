@@ -220,6 +220,8 @@ pub struct View {
     finished: BTreeSet<usize>,
     /// Channels on which the client did not hear itself at some time since the newest push.
     quiet: BTreeSet<usize>,
+    /// Channels on which it did not hear itself at some time since it listens.
+    quiet_once: BTreeSet<usize>,
 }
 
 impl View {
@@ -249,6 +251,7 @@ impl View {
         for channel in 0..CHANNELS.len() {
             if self.hearing(channel).is_some_and(|(own, _)| !own) {
                 self.quiet.insert(channel);
+                self.quiet_once.insert(channel);
             }
         }
     }
@@ -328,6 +331,7 @@ impl View {
         for channel in over {
             self.stories.remove(&channel);
             self.quiet.remove(&channel);
+            self.quiet_once.remove(&channel);
         }
         if was_heard {
             Ok(())
@@ -382,6 +386,7 @@ impl View {
     }
 
     fn begin(&self, truth: &mut Truth, line: usize, first: u64, (own, stamp): (bool, u64)) {
+        let own = own && !self.quiet_once.contains(&truth.lines[line].channel);
         truth.claims.push(Claim::NothingMissedBefore { line, first, stamp, client: self.client, own });
     }
 

@@ -49,6 +49,7 @@ pub struct World {
     now: Now,
     next_client: u32,
     digest: u64,
+    leapt_ms: u64,
     draining: bool,
     trace: bool,
 }
@@ -101,6 +102,7 @@ impl World {
             now: START,
             next_client: 1,
             digest: 0xcbf2_9ce4_8422_2325,
+            leapt_ms: 0,
             draining: false,
             trace,
         }
@@ -129,8 +131,8 @@ impl World {
 
     fn step(&mut self) -> Result<(), String> {
         let ms = match self.dice.roll(200) {
-            0 => self.dice.between(1_000, 12_000),
-            1..10 => self.dice.between(50, 700),
+            0 if self.dice.chance(50) => self.dice.between(1_000, 12_000),
+            0..10 => self.dice.between(50, 700),
             _ => self.dice.pick(&[0, 0, 1, 3, 20]),
         };
         self.pass(ms as u64);
@@ -161,6 +163,9 @@ impl World {
         self.now = Now { ms: self.now.ms + ms, unix_ms: self.now.unix_ms + ms };
         for net in &self.nets {
             net.borrow_mut().now = self.now;
+        }
+        if ms > 500 {
+            self.leapt_ms = self.now.ms;
         }
     }
 
@@ -230,7 +235,7 @@ impl World {
         }
     }
 
-    /// Everybody reads. Returns whether anything came.
+    /// Everybody reads. Returns whether anything was said.
     fn read_all(&mut self) -> Result<bool, String> {
         let mut came = false;
         for client in &mut self.clients {
@@ -238,11 +243,12 @@ impl World {
                 truth: &mut self.truth,
                 coverage: &mut self.coverage,
                 now_ms: self.now.ms,
+                leapt_ms: self.leapt_ms,
                 draining: self.draining,
                 trace: self.trace,
             };
-            let bytes = client.read(&mut self.dice, &mut hearing)?;
-            came |= !bytes.is_empty();
+            let (bytes, said) = client.read(&mut self.dice, &mut hearing)?;
+            came |= said;
             for byte in bytes {
                 self.digest = (self.digest ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
             }
@@ -307,18 +313,28 @@ impl World {
             client.mood = Mood::Eager;
         }
         let mut quiet = 0;
+        let mut restless = Vec::new();
         for _ in 0..20_000 {
-            let mut moved = false;
+            let mut moved = Vec::new();
             for client in &mut self.clients {
-                moved |= client.send(&mut self.dice, true, self.now.ms);
+                if client.send(&mut self.dice, true, self.now.ms) {
+                    moved.push(format!("client {} sent", client.id));
+                }
             }
             for shard in 0..self.shards.len() {
                 self.turn(shard)?;
-                moved |= !self.shards[shard].is_idle() || self.nets[shard].borrow().has_pending();
+                if !self.shards[shard].is_idle() || self.nets[shard].borrow().has_pending() {
+                    moved.push(format!("shard {shard} is not idle"));
+                }
             }
-            moved |= self.carry(true);
-            moved |= self.read_all()?;
-            quiet = if moved { 0 } else { quiet + 1 };
+            if self.carry(true) {
+                moved.push("shards spoke".into());
+            }
+            if self.read_all()? {
+                moved.push("clients heard".into());
+            }
+            quiet = if moved.is_empty() { quiet + 1 } else { 0 };
+            restless = moved;
             if quiet > 6 {
                 return self
                     .nets
@@ -332,7 +348,7 @@ impl World {
                 self.pass(1_500);
             }
         }
-        Err("the world does not come to rest".into())
+        Err(format!("the world does not come to rest: {}", restless.join(", ")))
     }
 
     /// A last client asks how far each channel has come, so that nothing can hide behind what nobody was told.
