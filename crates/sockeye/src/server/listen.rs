@@ -192,10 +192,7 @@ fn listen_unix(path: &Path, limits: &ServerLimits) -> io::Result<UnixListening> 
 fn is_stale(path: &Path) -> io::Result<bool> {
     use std::os::unix::fs::FileTypeExt as _;
     if !fs::symlink_metadata(path)?.file_type().is_socket() {
-        return Err(io::Error::new(
-            io::ErrorKind::AlreadyExists,
-            "a file that is not a socket is in the way",
-        ));
+        return Err(io::ErrorKind::AlreadyExists.into());
     }
     Ok(matches!(UnixStream::connect(path), Err(error) if error.kind() == io::ErrorKind::ConnectionRefused))
 }
@@ -229,6 +226,17 @@ fn refused(address: &Address, error: io::Error) -> ListenError {
         }
         io::ErrorKind::AddrNotAvailable => {
             ListenError::Unusable { address, why: "this machine has no such address".into() }
+        }
+        io::ErrorKind::AlreadyExists => {
+            let why = "a file that is not a socket is in the way: remove it, or choose another path".into();
+            ListenError::Unusable { address, why }
+        }
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => ListenError::Unusable {
+            address,
+            why: "the folder does not exist: make it, or choose another".into(),
+        },
+        io::ErrorKind::InvalidInput if matches!(address, Address::Unix(_)) => {
+            ListenError::Unusable { address, why: "the path of a socket has at most 107 bytes".into() }
         }
         _ => ListenError::System { address, source: error },
     }

@@ -163,6 +163,8 @@ fn a_mistake_is_named_with_what_is_allowed() {
     wrong(&["serve", "--listen", "ws://localhost:1/ws"], &["ws://localhost:1/ws", "tcp:"]);
     wrong(&["serve", "--listen", "tcp:192.0.2.1:0", "--open"], &["192.0.2.1", "no such address"]);
     wrong(&["serve", "--listen", "tcp:0.0.0.0:0"], &["0.0.0.0", "--open"]);
+    wrong(&["serve", "--listen", "unix:/nowhere/s.sock"], &["unix:/nowhere/s.sock", "folder"]);
+    wrong(&["serve", "--listen", &format!("unix:/tmp/{}", "x".repeat(200))], &["xxx", "107"]);
     wrong(&["serve", "--message-bytes-max", "12XB"], &["12XB", "MiB"]);
     wrong(&["serve", "--message-bytes-max", "0"], &["--message-bytes-max", "more than 0"]);
     wrong(&["serve", "--log", "loud"], &["loud", "debug"]);

@@ -196,7 +196,8 @@ fn a_socket_file_that_was_left_is_replaced_and_a_live_one_is_not() {
     let file = folder.path().join("precious.txt");
     std::fs::write(&file, "precious").unwrap();
     let ran = run(&["serve", "--listen", &format!("unix:{}", file.display())], b"");
-    assert!(ran.code != 0 && ran.errors.contains("precious.txt"), "{ran:?}");
+    assert_eq!(ran.code, 2, "{ran:?}");
+    assert!(ran.errors.contains("precious.txt") && ran.errors.contains("in the way"), "{ran:?}");
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "precious");
 }
 
