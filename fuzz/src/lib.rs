@@ -7,6 +7,7 @@
 //! Deliberately absent: structured inputs. The bytes of a corpus file are what a socket delivers, behind two bytes that
 //! say how the stream is cut, so that a file can be written and read by hand.
 
+mod connection;
 mod events;
 mod http;
 mod json;
@@ -14,6 +15,7 @@ mod lines;
 mod names;
 mod websocket;
 
+pub use self::connection::connection;
 pub use self::events::event_stream;
 pub use self::http::{http_body, http_head};
 pub use self::json::json_request;
