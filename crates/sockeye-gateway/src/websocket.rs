@@ -122,47 +122,34 @@ impl Socket {
         }
         let paused_at = cx.limits.answers_bytes_max.max(input.len());
         loop {
-            let event = match self.decoder.decode(input, at) {
-                Ok(Some(event)) => event,
-                Ok(None) => return Outcome::Open,
-                Err(error) => return self.fail(client, &error, cx),
-            };
-            match event {
-                Event::Message { kind, payload } => {
-                    let opcode = opcode_of(kind);
-                    let in_place = matches!(payload, Payload::Input(_));
-                    match payload {
+            match self.decoder.decode(input, at) {
+                Ok(Some(Event::Message { kind, payload: Payload::Input(range) })) if direct => {
+                    if range.len() < IN_PLACE_BYTES_MIN || range.start < HEADER_BYTES_MAX {
+                        websocket::write_frame(cx.out.scratch(), opcode_of(kind), &input[range]);
+                    } else {
                         // The client's header had a mask of 4 bytes more than ours, so ours fits before the payload,
                         // unless that header came in an earlier read.
-                        Payload::Input(range)
-                            if direct
-                                && range.len() >= IN_PLACE_BYTES_MIN
-                                && range.start >= HEADER_BYTES_MAX =>
-                        {
-                            let header = websocket::frame_header(opcode, range.len());
-                            let start = range.start - header.as_slice().len();
-                            input[start..range.start].copy_from_slice(header.as_slice());
-                            cx.out.push_input(start..range.end);
-                        }
-                        payload => {
-                            let bytes = self.decoder.bytes(input, &payload);
-                            if direct {
-                                websocket::write_frame(cx.out.scratch(), opcode, bytes);
-                            } else {
-                                cx.say(client, |out| websocket::write_frame(out, opcode, bytes));
-                            }
-                        }
+                        let header = websocket::frame_header(opcode_of(kind), range.len());
+                        let start = range.start - header.as_slice().len();
+                        input[start..range.start].copy_from_slice(header.as_slice());
+                        cx.out.push_input(start..range.end);
                     }
                     // As in `handle_input`.
-                    if *at == input.len() && in_place {
+                    if *at == input.len() {
                         return Outcome::Open;
                     }
                 }
-                other => {
-                    if self.handle_control(client, other, input, cx) == Outcome::Closing {
+                Ok(Some(Event::Message { kind, payload })) => {
+                    let bytes = self.decoder.bytes(input, &payload);
+                    cx.say(client, |out| websocket::write_frame(out, opcode_of(kind), bytes));
+                }
+                Ok(Some(control)) => {
+                    if self.handle_control(client, control, input, cx) == Outcome::Closing {
                         return Outcome::Closing;
                     }
                 }
+                Ok(None) => return Outcome::Open,
+                Err(error) => return self.fail(client, &error, cx),
             }
             if cx.out.len() > paused_at || (!direct && cx.must_pause(client)) {
                 return Outcome::Open;

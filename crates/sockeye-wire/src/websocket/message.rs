@@ -123,7 +123,7 @@ impl Decoder {
     /// # Panics
     ///
     /// If `at` lies beyond the end of `input`.
-    #[inline]
+    #[inline(always)]
     pub fn decode(&mut self, input: &mut [u8], at: &mut usize) -> Result<Option<Event>, Error> {
         // Small whole messages between frames are what a busy server reads most: they need none of the machinery.
         if self.unfinished.is_none()
