@@ -89,6 +89,7 @@ impl Gather {
         let mut bytes = speech.out.len();
         while self.planned.len() < PIECES_MAX && bytes < WRITE_BYTES_MAX {
             let Some(item) = speech.hub.outbox(client).get(self.planned.len()) else { break };
+            let is_bye = matches!(item, Item::Bye(_));
             let planned = match item {
                 Item::Message(message) => {
                     bytes += form.bytes(message).len();
@@ -106,8 +107,9 @@ impl Gather {
                 }
             };
             self.planned.push(planned);
-            if !ended_before && speech.machine.ending() != Ending::No {
-                // That item was the last word: what stands behind it is not said any more.
+            if is_bye || (!ended_before && speech.machine.ending() != Ending::No) {
+                // That item was the last word: what stands behind it is not said any more. (A bye is, even where the
+                // peer's end has ended the machine before.)
                 speech.hub.hush(client, self.planned.len());
                 break;
             }
