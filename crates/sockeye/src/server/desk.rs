@@ -202,7 +202,8 @@ impl Desk {
         if peer.blocked {
             let tail = self.out.tail(input, 0);
             self.out.clear();
-            self.hub.queue_bytes(client, tail);
+            // It was said while nothing waited, so it stands before whatever has come to wait since.
+            self.hub.queue_bytes_front(client, tail);
             return Fate::Stays;
         }
         let mut speech = Speech {
