@@ -491,7 +491,7 @@ impl Client {
         if !is_open {
             return Ok(());
         }
-        if !self.unsent.is_empty() {
+        if self.unsent.len() > self.pong_bytes {
             return Err(format!("client {} is no longer read from", self.id));
         }
         if let Some(asked) = self.asked.values().chain(&self.posts).next() {

@@ -278,6 +278,9 @@ impl View {
         {
             return Err(format!("the epoch changed to {at} while the channel was heard"));
         }
+        if let Some(old) = self.line(channel).filter(|old| *old != line) {
+            self.finished.insert(old);
+        }
         let live = Next::At { line, next: head + 1 };
         let next = match (begin, recovered) {
             (Begin::Live, None) => live,
