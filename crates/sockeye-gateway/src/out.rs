@@ -46,13 +46,14 @@ impl Out {
     }
 
     /// Forgets everything, and keeps the buffers unless they have become large.
+    #[inline]
     pub fn clear(&mut self) {
         self.scratch.clear();
+        self.pieces.clear();
+        self.pieces_bytes = 0;
         if self.scratch.capacity() > 1 << 20 {
             self.scratch = Vec::new();
         }
-        self.pieces.clear();
-        self.pieces_bytes = 0;
     }
 
     /// Calls `each` with every piece in order; `input` is the buffer that was handled.
@@ -71,6 +72,7 @@ impl Out {
     }
 
     /// Everything, if it is one piece.
+    #[inline]
     pub fn single<'a>(&'a self, input: &'a [u8]) -> Option<&'a [u8]> {
         match &self.pieces[..] {
             [] => Some(&self.scratch),

@@ -9,6 +9,7 @@ use std::io;
 use std::sync::Arc;
 
 use sockeye_gateway::{Asset, Connection, Context, Ending, Limits, Out, Site};
+use sockeye_hub::planted::{Planted, is_planted};
 use sockeye_hub::{Hub, Now};
 
 use super::figures::Figures;
@@ -91,7 +92,7 @@ impl Desk {
             Err(error) => return Fate::Ends("lost", Some(error)),
         };
         // A short read has emptied the socket, and new data makes a new edge; but after an end none will come.
-        if length < buffer.len() && !peer.ended_edge {
+        if length < buffer.len() && (!peer.ended_edge || is_planted(Planted::LostWakeUp)) {
             peer.readable = false;
         }
         self.figures.bytes_in += length as u64;
@@ -100,12 +101,13 @@ impl Desk {
         if taken < length {
             peer.held = buffer[taken..length].to_vec();
         }
-        self.list_if_more(peer);
+        if taken < length || peer.readable {
+            self.list_if_more(peer);
+        }
         fate
     }
 
     /// Lists a connection that has more to give, if it may.
-    #[inline]
     pub(super) fn list_if_more(&mut self, peer: &mut Peer<impl Stream>) {
         if (peer.readable || !peer.held.is_empty())
             && !peer.listed
@@ -123,6 +125,7 @@ impl Desk {
     }
 
     /// Gives input to the machine, and writes what it said at once. Returns how much of the input was taken.
+    #[inline]
     fn handle(&mut self, peer: &mut Peer<impl Stream>, input: &mut [u8]) -> (usize, Fate) {
         let pages = ShardPages {
             figures: &self.figures,
@@ -168,13 +171,35 @@ impl Desk {
     }
 
     /// Writes what the machine said at once, and sees how the connection stands.
+    #[inline]
     fn speak(&mut self, peer: &mut Peer<impl Stream>, input: &[u8]) -> Fate {
         if !self.out.is_empty()
+            && !self.write_said(peer, input)
             && let end @ Fate::Ends(..) = self.write(peer, input)
         {
             return end;
         }
         self.settle(peer)
+    }
+
+    /// The common case of what is said at once: one piece, with nothing waiting before or behind it. Returns false where
+    /// it is not that, or the socket did not take any of it, and nothing was done.
+    #[inline]
+    fn write_said(&mut self, peer: &mut Peer<impl Stream>, input: &[u8]) -> bool {
+        let client = peer.client();
+        if peer.blocked || !self.hub.is_idle(client) {
+            return false;
+        }
+        let Some(piece) = self.out.single(input) else { return false };
+        let Ok(written) = peer.stream.write(piece) else { return false };
+        if written < piece.len() {
+            self.hub.queue_bytes(client, piece[written..].into());
+            peer.blocked = true;
+        }
+        self.figures.writes += 1;
+        self.figures.bytes_out += written as u64;
+        self.out.clear();
+        true
     }
 
     /// Writes a touched connection's outbox: one call, and once more in the next turn if there is more.

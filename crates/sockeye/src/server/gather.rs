@@ -7,6 +7,7 @@
 use std::io::{self, IoSlice};
 
 use sockeye_gateway::{Connection, Ending, Limits, Out};
+use sockeye_hub::planted::{Planted, is_planted};
 use sockeye_hub::{Hub, Item, Now};
 
 use super::kernel::Stream;
@@ -57,12 +58,9 @@ pub(super) struct Speech<'a> {
 impl Gather {
     /// Writes what was said at once and as much of the outbox as one call takes.
     pub(super) fn write(&mut self, stream: &mut impl Stream, speech: &mut Speech<'_>) -> Written {
-        let common = if speech.out.is_empty() {
-            write_one_message(stream, speech)
-        } else {
-            write_one_piece(stream, speech)
-        };
-        if let Some(written) = common {
+        if speech.out.is_empty()
+            && let Some(written) = write_one_message(stream, speech)
+        {
             return written;
         }
         self.plan(speech);
@@ -176,7 +174,7 @@ impl Gather {
                 // it, and then the gap with them. It is encoded again, which it can be, unlike an answer.
                 let is_cut = index == 0 && said_tail.is_none() && left > 0;
                 let is_gap = matches!(speech.hub.outbox(client).get(index), Some(Item::Gap(_)));
-                if is_gap && !is_cut {
+                if is_gap && !is_cut && !is_planted(Planted::GapOutlives) {
                     continue;
                 }
                 speech.hub.replace_front_item(client, index, self.encoded[start..end].into());
@@ -199,25 +197,6 @@ impl Gather {
             },
         }
     }
-}
-
-/// The common case of an answer: said at once, in one piece, with nothing in the outbox.
-fn write_one_piece(stream: &mut impl Stream, speech: &mut Speech<'_>) -> Option<Written> {
-    let client = speech.machine.client();
-    let piece = speech.out.single(speech.input)?;
-    if !speech.hub.outbox(client).is_empty() {
-        return None;
-    }
-    let written = match retry(|| stream.write(piece)) {
-        Ok(written) => written,
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
-        Err(error) => return Some(Written::Gone(error)),
-    };
-    if written == piece.len() {
-        return Some(Written::All(written));
-    }
-    speech.hub.queue_bytes(client, piece[written..].into());
-    Some(Written::Blocked(written))
 }
 
 /// The common case of a fan-out: one message, nothing before it, nothing behind it.
