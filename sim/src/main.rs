@@ -5,8 +5,9 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
+use sockeye_hub::planted::Planted;
 use sockeye_sim::coverage::Met;
-use sockeye_sim::run::{Runs, run_all, run_seed};
+use sockeye_sim::run::{Failure, Runs, find_planted, run_all, run_seed};
 
 /// Runs the server in a world that a seed decides, and checks that nothing is lost silently.
 #[derive(Debug, Parser)]
@@ -29,6 +30,9 @@ struct Arguments {
     /// Run this seed only.
     #[arg(long)]
     seed: Option<u64>,
+    /// Plant each known bug in turn, and show that it is found.
+    #[arg(long)]
+    planted: bool,
     /// Print everything that is said in that run.
     #[arg(long, requires = "seed")]
     trace: bool,
@@ -48,7 +52,28 @@ fn main() -> ExitCode {
             }
         };
     }
+    if arguments.planted {
+        return planted(&arguments);
+    }
     if arguments.all { list(&arguments) } else { many(&arguments) }
+}
+
+/// Each planted bug must be found.
+fn planted(arguments: &Arguments) -> ExitCode {
+    let Arguments { seeds, start, steps, threads, .. } = *arguments;
+    // A planted bug may show as a panic, which is then what was looked for.
+    std::panic::set_hook(Box::new(|_| {}));
+    let mut all_found = true;
+    for bug in Planted::ALL {
+        match find_planted(bug, Runs { start, seeds, steps, threads }) {
+            Some(Failure { seed, why }) => println!("{bug:?}: found at seed {seed}: {why}"),
+            None => {
+                all_found = false;
+                println!("{bug:?}: FAIL: not found in {seeds} seeds");
+            }
+        }
+    }
+    if all_found { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Every failure of a range, one a line.

@@ -4,6 +4,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use sockeye_hub::planted::{Planted, plant};
+
 use crate::coverage::Coverage;
 use crate::world::{Outcome, World};
 
@@ -38,6 +40,12 @@ pub fn run_seed(seed: u64, steps: usize, trace: bool) -> Result<Outcome, String>
         let text = panic.downcast_ref::<String>().map(String::as_str);
         Err(format!("panic: {}", text.or_else(|| panic.downcast_ref().copied()).unwrap_or("without a word")))
     })
+}
+
+/// Plants a bug and runs seeds until it is found. Returns how many it took and what was seen, or `None` if it was not
+/// found.
+pub fn find_planted(bug: Planted, runs: Runs) -> Option<Failure> {
+    run_while(runs, |_| plant(Some(bug))).err()
 }
 
 /// Runs many seeds, until one fails.

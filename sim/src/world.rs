@@ -365,7 +365,8 @@ impl World {
         }
         let id = auditor.id;
         self.rest()?;
-        let auditor = self.clients.iter().find(|client| client.id == id).ok_or("the auditor was sent away")?;
+        let auditor =
+            self.clients.iter().find(|client| client.id == id).ok_or("the auditor was sent away")?;
         for channel in 0..CHANNELS.len() {
             let line = auditor.view.line(channel).ok_or("the auditor was not answered")?;
             self.truth.lines[line].audited = true;

@@ -13,6 +13,7 @@ use crate::{
     hub::Hub,
     message::Message,
     outbox::Done,
+    planted::{Planted, is_planted},
     position::{Epoch, Position},
     request::{Now, Tag},
     shard::{Inner, PastFound, ShardMessage, Started},
@@ -52,7 +53,9 @@ impl Hub {
         if self.clients.is_open(pending.client) {
             self.clients.hot[pending.client.index()].in_flight -= 1;
             // It may be waiting for this to be read from again, even if there is nothing to tell it.
-            self.touch(pending.client);
+            if !is_planted(Planted::SilentAnswerSleeps) {
+                self.touch(pending.client);
+            }
         }
         Some(pending)
     }

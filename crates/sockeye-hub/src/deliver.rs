@@ -14,6 +14,7 @@ use crate::{
     limit::Limits,
     message::{ENCODINGS, Encoder, Encoding, Message},
     pattern::Patterns,
+    planted::{Planted, is_planted},
     request::Slow,
     stats::Stats,
 };
@@ -161,6 +162,10 @@ impl Delivery<'_> {
         };
         let hot = &mut self.clients.hot[index];
         if !hot.outbox.has_room_for(length, self.limits) {
+            let is_full = hot.outbox.messages() == self.limits.outbox_messages_max;
+            if is_full && is_planted(Planted::FullOutboxDrops) {
+                return;
+            }
             self.fall_behind(listener);
             return;
         }
@@ -188,6 +193,9 @@ impl Delivery<'_> {
     fn catches_up(&mut self, client: u32) -> bool {
         let lags = &mut self.clients.cold[client as usize].lags;
         let Some(lag) = lags.iter_mut().find(|lag| lag.channel == self.channel) else { return true };
+        if lag.waiting && self.message.sequence < lag.next && is_planted(Planted::PageTwice) {
+            return true;
+        }
         if !lag.waiting || self.message.sequence < lag.next {
             return false;
         }
@@ -213,7 +221,8 @@ impl Delivery<'_> {
             self.doomed.push(listener.client);
             return;
         }
-        let lag = Lag::new(self.channel, self.message.sequence, listener.options);
+        let next = self.message.sequence + u64::from(is_planted(Planted::LagTooLate));
+        let lag = Lag::new(self.channel, next, listener.options);
         self.clients.insert_lag(listener.client, lag, self.laggards);
     }
 }

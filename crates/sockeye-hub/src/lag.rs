@@ -20,6 +20,7 @@ use crate::{
     hub::Hub,
     limit::Limits,
     outbox::{Gap, GapReason, Item, Outbox},
+    planted::{Planted, is_planted},
     request::{Now, Slow},
     shard::Inner,
 };
@@ -169,7 +170,8 @@ impl Hub {
                 self.close_slow(client);
                 return true;
             }
-            self.announce(client, channel, (from, to), GapReason::Slow);
+            let short = u64::from(to > from && is_planted(Planted::GapTooShort));
+            self.announce(client, channel, (from, to - short), GapReason::Slow);
             next = to + 1;
         }
         let mut is_whole = true;

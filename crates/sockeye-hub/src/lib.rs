@@ -12,6 +12,8 @@
 //! Deliberately absent: protocols (a message's encoded forms come from the caller's [`Encoder`]), permissions,
 //! sockets, clocks, threads and chance: time and the seed arrive as arguments.
 
+pub mod planted;
+
 mod audience;
 mod away;
 mod channel;

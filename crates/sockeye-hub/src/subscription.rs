@@ -12,6 +12,7 @@ use crate::{
     lag::Lag,
     name,
     outbox::Done,
+    planted::{Planted, is_planted},
     position::Position,
     request::{Now, Start, Subscribe, Tag},
     shard::{Inner, Started},
@@ -77,6 +78,11 @@ impl Hub {
         if home == self.shard.index {
             self.detach_exact(client, tag, name);
         } else if self.may_ask(client, &tag) {
+            let mut tag = tag;
+            if is_planted(Planted::ConfirmedTooSoon) && self.hears_exactly(client, name) {
+                let tag = std::mem::replace(&mut tag, Tag::Silent);
+                self.answer(client, tag, Ok(Done::Unsubscribed));
+            }
             let request = self.ask(client, tag, Asked::Unsubscribe { channel: name.into() });
             self.send(home, Inner::Echo { request });
         }
@@ -232,6 +238,11 @@ impl Hub {
             let request = self.ask(client, tag, asked);
             self.send_to_others(|| Inner::Register { request, pattern: Arc::clone(&text) });
         }
+    }
+
+    fn hears_exactly(&self, client: ClientId, name: &str) -> bool {
+        let index = self.channels.find(name);
+        self.clients.cold[client.index()].exacts.iter().any(|exact| Some(exact.channel) == index)
     }
 
     /// Takes a client out of a channel's audience. Tells whether it was in it.
