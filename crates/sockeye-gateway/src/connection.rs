@@ -441,6 +441,8 @@ impl Connection {
                 State::Events(form) => request::frame(*form, out, 0, |out| answer::write_answer(out, answer)),
             },
             Item::Gap(gap) => match &self.state {
+                // It was told of its end already, and that is all that a raw socket can be told.
+                State::Socket(socket) if socket.form() == Form::Raw && self.ending != Ending::No => {}
                 State::Socket(socket) => {
                     if socket.encode_gap(gap, out) == Outcome::Closing {
                         self.end_at(Ending::AfterOutput, "slow", now, limits);

@@ -171,9 +171,11 @@ impl Gather {
         for (index, planned) in self.planned[popped..].iter().enumerate() {
             if let Planned::Encoded { start, end } = *planned {
                 // A gap of which nothing is written stays what it is: the hub may still take back the messages before
-                // it, and then the gap with them. It is encoded again, which it can be, unlike an answer.
+                // it, and then the gap with them. It is encoded again, which it can be, unlike an answer, and unlike the gap
+                // that was the last word of a raw socket.
                 let is_cut = index == 0 && said_tail.is_none() && left > 0;
-                let is_gap = matches!(speech.hub.outbox(client).get(index), Some(Item::Gap(_)));
+                let is_gap = matches!(speech.hub.outbox(client).get(index), Some(Item::Gap(_)))
+                    && speech.machine.ending() == Ending::No;
                 if is_gap && !is_cut && !is_planted(Planted::GapOutlives) {
                     continue;
                 }
