@@ -185,7 +185,7 @@ impl World {
         self.next_client += 1;
         let sizes = [50, 200, 1_000, 8_000, 100_000];
         let (inbound, outbound) = (self.dice.pick(&sizes), self.dice.pick(&sizes));
-        let wire = Wire::new(inbound, outbound, Dice::new(self.dice.next(), 3));
+        let wire = Wire::new(inbound, outbound, Dice::new(self.dice.number(), 3));
         let shard = self.dice.roll(self.shards.len());
         if !self.nets[shard].borrow_mut().connect(Rc::clone(&wire)) {
             return;
