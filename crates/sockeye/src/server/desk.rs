@@ -64,11 +64,11 @@ impl Desk {
             }
             return self.settle(peer);
         }
-        if !peer.held.is_empty() {
-            let mut held = std::mem::take(&mut peer.held);
+        if peer.holds {
+            let mut held = peer.take_held();
             let (taken, fate) = self.handle(peer, &mut held);
             held.drain(..taken);
-            peer.held = held;
+            peer.hold(held);
             self.list_if_more(peer);
             return fate;
         }
@@ -99,7 +99,7 @@ impl Desk {
         self.figures.reads += 1;
         let (taken, fate) = self.handle(peer, &mut buffer[..length]);
         if taken < length {
-            peer.held = buffer[taken..length].to_vec();
+            peer.hold(buffer[taken..length].to_vec());
         }
         if taken < length || peer.readable {
             self.list_if_more(peer);
@@ -109,7 +109,7 @@ impl Desk {
 
     /// Lists a connection that has more to give, if it may.
     pub(super) fn list_if_more(&mut self, peer: &mut Peer<impl Stream>) {
-        if (peer.readable || !peer.held.is_empty())
+        if (peer.readable || peer.holds)
             && !peer.listed
             && (peer.is_lingering() || peer.machine.may_read(&self.hub, &self.limits))
         {

@@ -18,6 +18,8 @@ pub(super) struct Peer<S> {
     pub(super) blocked: bool,
     /// Already in the ready list.
     pub(super) listed: bool,
+    /// Something was received that is not handled yet.
+    pub(super) holds: bool,
     /// Everything was said and the peer was told; what it still sends is of no interest.
     lingering: bool,
     /// When the wheel will bring this peer up at the latest (`u64::MAX`: it is not in the wheel).
@@ -26,7 +28,7 @@ pub(super) struct Peer<S> {
     /// When a lingering connection is cut.
     linger_ms: u64,
     /// Received, but not handled yet, because the machine paused. Handled before anything newer.
-    pub(super) held: Vec<u8>,
+    held: Vec<u8>,
     pub(super) span: tracing::Span,
 }
 
@@ -39,6 +41,7 @@ impl<S> Peer<S> {
             span,
             armed_ms: u64::MAX,
             linger_ms: u64::MAX,
+            holds: false,
             lingering: false,
             readable: false,
             ended_edge: false,
@@ -61,7 +64,19 @@ impl<S> Peer<S> {
         self.lingering = true;
         self.linger_ms = until_ms;
         self.readable = true;
-        self.held = Vec::new();
+        self.hold(Vec::new());
+    }
+
+    /// Keeps what was received and not handled, for when the machine goes on.
+    pub(super) fn hold(&mut self, received: Vec<u8>) {
+        self.holds = !received.is_empty();
+        self.held = received;
+    }
+
+    /// What was kept.
+    pub(super) fn take_held(&mut self) -> Vec<u8> {
+        self.holds = false;
+        std::mem::take(&mut self.held)
     }
 
     /// The wheel will bring this peer up in time.
