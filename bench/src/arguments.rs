@@ -18,7 +18,7 @@ pub(crate) struct Arguments {
     #[arg(value_enum)]
     cells: Vec<Cell>,
 
-    /// How many rounds count for each figure
+    /// How many rounds of ten slices count for each figure
     #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=101))]
     pub(crate) rounds: u32,
 

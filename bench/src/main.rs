@@ -1,10 +1,12 @@
 //! `sockeye-bench` measures `sockeye serve` and says whether it keeps its promises: CPU per message against bare
 //! loops that move the same bytes with the same calls, memory, and what a stalled reader costs.
 //!
-//! The method: every run starts a fresh server process. Server and generator share one core, so the batches are
-//! always as large as they can be and figures repeat within a few percent. The server's CPU time comes from the
-//! scheduler's accounting. Programs alternate inside each round, in reverse order every second round; the figure
-//! is the median of the rounds' ratios. Rounds in a slow phase of the machine are repeated.
+//! The method: every round starts all its programs afresh, connects to them and warms them up. Then they are
+//! measured in turns, in slices shorter than the phases of the machine (A B B A A B ...), so that all see the same
+//! ones; an idle program costs nothing meanwhile. A round's ratio is that of the sums over its slices, the figure
+//! is the median of the rounds' ratios, and rounds in a slow phase of the machine are repeated. Programs and
+//! generator share one core, so the batches are always as large as they can be. CPU time comes from the
+//! scheduler's accounting.
 //!
 //! The binary also contains the programs it compares with (`floor` and `peer`), which it starts as processes of
 //! their own. Absent on purpose: measurements across a network, over TLS, and of several cores.

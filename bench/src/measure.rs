@@ -1,12 +1,53 @@
-//! Alternation: programs take turns inside each round, so that what the machine does to one it does to all.
-//! Rounds in which a program was much slower than at its best are repeated; both cost and count are reported.
+//! Alternation: inside each round all programs run side by side and take turns in short slices, so that what the
+//! machine does to one it does to all. A round's cost is the sum over its slices. Rounds in which a program was
+//! much slower than at its best are repeated; both cost and count are reported.
+//!
+//! Absent on purpose: figures of single slices. One is too short to say anything alone.
+
+use std::ops::AddAssign;
+use std::time::Duration;
 
 use crate::histogram::Histogram;
 
 /// A round counts as a slow phase of the machine when a program took this many times its best.
 const SLOW_PHASE_FACTOR: f64 = 1.35;
 
-/// What one run of one program showed.
+/// How much is measured.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plan {
+    /// Rounds that count.
+    pub(crate) rounds: usize,
+    /// Slices of each program in a round.
+    pub(crate) slices: usize,
+    /// How long a slice is.
+    pub(crate) slice: Duration,
+}
+
+/// A program that is started, connected and warm, and idle until its next slice.
+pub(crate) trait Running {
+    /// Works for `duration` and until nothing is in flight, and says what that cost the program alone.
+    fn slice(&mut self, duration: Duration) -> anyhow::Result<Work>;
+
+    /// Ends the program, which did `work` in all its slices.
+    fn finish(self, work: Work) -> anyhow::Result<Sample>;
+}
+
+/// What a program did, and the CPU time it took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Work {
+    pub(crate) cpu_ns: u64,
+    /// Messages, or deliveries.
+    pub(crate) messages: u64,
+}
+
+impl AddAssign for Work {
+    fn add_assign(&mut self, other: Self) {
+        self.cpu_ns += other.cpu_ns;
+        self.messages += other.messages;
+    }
+}
+
+/// What one round showed of one program.
 #[derive(Clone)]
 pub(crate) struct Sample {
     /// CPU time of the program per message (or delivery).
@@ -19,8 +60,8 @@ pub(crate) struct Sample {
 
 impl Sample {
     /// A sample of nothing but CPU time.
-    pub(crate) fn of_cpu(cpu_ns: u64, messages: u64) -> Self {
-        let us_per_message = cpu_ns as f64 / 1e3 / messages.max(1) as f64;
+    pub(crate) fn of(work: Work) -> Self {
+        let us_per_message = work.cpu_ns as f64 / 1e3 / work.messages.max(1) as f64;
         Self { us_per_message, messages_per_write: None, latency: None }
     }
 }
@@ -106,33 +147,47 @@ impl Rounds {
     }
 }
 
-/// Runs `programs` programs in turns until `wanted` rounds lie outside slow phases, within twice as many and two.
-pub(crate) fn alternate(
-    wanted: usize,
+/// Runs `programs` programs side by side until enough rounds lie outside slow phases, within twice as many and two.
+pub(crate) fn alternate<R: Running>(
+    plan: &Plan,
     programs: usize,
-    mut run: impl FnMut(usize) -> anyhow::Result<Sample>,
+    mut start: impl FnMut(usize) -> anyhow::Result<R>,
 ) -> anyhow::Result<Rounds> {
     let mut all: Vec<Vec<Sample>> = Vec::new();
     loop {
-        let mut round: Vec<(usize, Sample)> = Vec::with_capacity(programs);
-        let is_reversed = all.len() % 2 == 1;
-        for turn in 0..programs {
-            let program = if is_reversed { programs - 1 - turn } else { turn };
-            round.push((program, run(program)?));
-        }
-        round.sort_by_key(|(program, _)| *program);
-        all.push(round.into_iter().map(|(_, sample)| sample).collect());
+        all.push(run_round(plan, programs, &mut start)?);
 
         let steady = steady_rounds(&all, programs);
         let repeated = all.len() - steady.len();
-        if steady.len() >= wanted {
+        if steady.len() >= plan.rounds {
             let rounds = steady.into_iter().map(|index| all[index].clone()).collect();
             return Ok(Rounds { rounds, repeated, is_noisy: false });
         }
-        if all.len() >= 2 * wanted + 2 {
+        if all.len() >= 2 * plan.rounds + 2 {
             return Ok(Rounds { rounds: all, repeated, is_noisy: true });
         }
     }
+}
+
+/// One round: every program is started before the first is measured.
+fn run_round<R: Running>(
+    plan: &Plan,
+    programs: usize,
+    start: &mut impl FnMut(usize) -> anyhow::Result<R>,
+) -> anyhow::Result<Vec<Sample>> {
+    let mut running = (0..programs).map(start).collect::<anyhow::Result<Vec<R>>>()?;
+    let mut work = vec![Work::default(); programs];
+    for program in turns(programs, plan.slices) {
+        work[program] += running[program].slice(plan.slice)?;
+    }
+    running.into_iter().zip(work).map(|(running, work)| running.finish(work)).collect()
+}
+
+/// Whose slice it is, one after the other. Everybody has one turn before anybody has the next, and each time another
+/// program begins, so a machine that gets slower or faster all the while favours none: 0 1, 1 0, 0 1 of two programs,
+/// 0 1 2, 1 2 0, 2 0 1 of three.
+fn turns(programs: usize, slices: usize) -> impl Iterator<Item = usize> {
+    (0..slices).flat_map(move |first| (0..programs).map(move |next| (first + next) % programs))
 }
 
 /// The rounds in which no program was far from its best.
@@ -152,27 +207,50 @@ fn steady_rounds(all: &[Vec<Sample>], programs: usize) -> Vec<usize> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+
     use super::*;
 
     #[test]
-    fn order_is_reversed_every_second_round() {
-        let mut order = Vec::new();
+    fn two_programs_take_turns_in_mirrored_order() {
+        assert_eq!(turns(2, 4).collect::<Vec<_>>(), [0, 1, 1, 0, 0, 1, 1, 0]);
+    }
 
-        alternate(3, 2, |program| {
-            order.push(program);
-            Ok(Sample::of_cpu(1_000, 1))
+    #[test]
+    fn three_programs_take_turns_in_rotation() {
+        assert_eq!(turns(3, 3).collect::<Vec<_>>(), [0, 1, 2, 1, 2, 0, 2, 0, 1]);
+    }
+
+    #[test]
+    fn all_programs_are_started_before_the_first_slice() {
+        let log = RefCell::new(Vec::new());
+
+        alternate(&plan(2), 2, |program| {
+            log.borrow_mut().push(format!("start {program}"));
+            Ok(Logged { program, log: &log })
         })
         .expect("it runs");
 
-        assert_eq!(order, [0, 1, 1, 0, 0, 1]);
+        let round =
+            ["start 0", "start 1", "slice 0", "slice 1", "slice 1", "slice 0", "finish 0", "finish 1"];
+        assert_eq!(log.into_inner(), [round, round].concat());
+    }
+
+    #[test]
+    fn a_round_costs_the_sum_of_its_slices() {
+        let slices = [Work { cpu_ns: 9_000, messages: 1 }, Work { cpu_ns: 1_000, messages: 4 }];
+
+        let rounds = alternate(&plan(1), 1, |_| Ok(Scripted(slices.into_iter()))).expect("it runs");
+
+        assert_eq!(rounds.us_per_message(0), Spread::once(2.0));
     }
 
     #[test]
     fn slow_phases_are_repeated() {
         let mut costs = [1_000, 2_000, 1_100, 1_050].into_iter();
 
-        let rounds = alternate(3, 1, |_| Ok(Sample::of_cpu(costs.next().expect("four rounds do"), 1)))
-            .expect("it runs");
+        let rounds =
+            alternate(&plan(3), 1, |_| Ok(Steady(costs.next().expect("four rounds do")))).expect("it runs");
 
         assert_eq!(rounds.repeated, 1);
         assert!(!rounds.is_noisy);
@@ -183,9 +261,9 @@ mod tests {
     fn a_machine_that_never_settles_is_reported_as_noisy() {
         let mut cost = 1_000_000;
 
-        let rounds = alternate(2, 1, |_| {
+        let rounds = alternate(&plan(2), 1, |_| {
             cost /= 2;
-            Ok(Sample::of_cpu(cost, 1))
+            Ok(Steady(cost))
         })
         .expect("it runs");
 
@@ -195,13 +273,61 @@ mod tests {
 
     #[test]
     fn ratios_are_taken_within_rounds() {
-        let mut costs = [1_000, 2_000, 2_600, 1_200].into_iter();
+        let mut costs = [1_000, 2_000, 1_200, 2_600].into_iter();
 
-        let rounds = alternate(2, 2, |_| Ok(Sample::of_cpu(costs.next().expect("two rounds do"), 1)))
-            .expect("it runs");
+        let rounds =
+            alternate(&plan(2), 2, |_| Ok(Steady(costs.next().expect("two rounds do")))).expect("it runs");
 
         let ratio = rounds.ratio(1, 0);
         assert!((ratio.minimum - 2.0).abs() < 1e-9);
         assert!((ratio.maximum - 2.6 / 1.2).abs() < 1e-9);
+    }
+
+    fn plan(rounds: usize) -> Plan {
+        Plan { rounds, slices: 2, slice: Duration::ZERO }
+    }
+
+    /// Every message costs the same number of nanoseconds.
+    struct Steady(u64);
+
+    impl Running for Steady {
+        fn slice(&mut self, _: Duration) -> anyhow::Result<Work> {
+            Ok(Work { cpu_ns: self.0, messages: 1 })
+        }
+
+        fn finish(self, work: Work) -> anyhow::Result<Sample> {
+            Ok(Sample::of(work))
+        }
+    }
+
+    /// Each slice is given.
+    struct Scripted(std::array::IntoIter<Work, 2>);
+
+    impl Running for Scripted {
+        fn slice(&mut self, _: Duration) -> anyhow::Result<Work> {
+            Ok(self.0.next().expect("a round has two slices"))
+        }
+
+        fn finish(self, work: Work) -> anyhow::Result<Sample> {
+            Ok(Sample::of(work))
+        }
+    }
+
+    /// Writes down what is asked of it.
+    struct Logged<'a> {
+        program: usize,
+        log: &'a RefCell<Vec<String>>,
+    }
+
+    impl Running for Logged<'_> {
+        fn slice(&mut self, _: Duration) -> anyhow::Result<Work> {
+            self.log.borrow_mut().push(format!("slice {}", self.program));
+            Ok(Work { cpu_ns: 1_000, messages: 1 })
+        }
+
+        fn finish(self, work: Work) -> anyhow::Result<Sample> {
+            self.log.borrow_mut().push(format!("finish {}", self.program));
+            Ok(Sample::of(work))
+        }
     }
 }

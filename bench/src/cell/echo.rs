@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use anyhow::ensure;
 
-use super::Bench;
+use super::{Bench, Looping};
 use crate::floor::{Floor, Route};
 use crate::generator::closed_loop::{ClosedLoop, Link};
 use crate::generator::framing::{Framing, Kind};
 use crate::generator::payload;
 use crate::generator::socket::{Door, Socket};
-use crate::measure::{Sample, alternate};
+use crate::measure::alternate;
 use crate::process::Program;
 use crate::report::{Report, Row, Target};
 
@@ -61,14 +61,14 @@ impl Load {
 pub(crate) fn measure(bench: &Bench, report: &mut Report) -> anyhow::Result<()> {
     for load in LOADS {
         let programs = [Program::Sockeye, Program::Floor(load.floor())];
-        let rounds = alternate(bench.rounds, programs.len(), |index| run(bench, &programs[index], load))?;
+        let rounds = alternate(&bench.plan, programs.len(), |index| start(bench, &programs[index], load))?;
         report.push(Row::of_ratio(load.name, "CPU sockeye / floor", &rounds, (0, 1), load.target));
     }
     Ok(())
 }
 
-/// One run of one program.
-pub(super) fn run(bench: &Bench, program: &Program, load: Load) -> anyhow::Result<Sample> {
+/// Starts one program and connects to it.
+pub(super) fn start(bench: &Bench, program: &Program, load: Load) -> anyhow::Result<Looping> {
     let process = bench.start(program)?;
     let door = match program {
         Program::Floor(floor) => Door::Floor(floor.framing),
@@ -90,9 +90,6 @@ pub(super) fn run(bench: &Bench, program: &Program, load: Load) -> anyhow::Resul
         links.push(Link { talker: None, hearer: socket.into_stream()?, request: Arc::clone(&request) });
     }
 
-    let mut generator = ClosedLoop::new(links, Framing::WebSocket, load.frames_per_write)?;
-    generator.run(bench.warm_up())?;
-    let before = process.cpu_ns()?;
-    let messages = generator.run(bench.measured())?;
-    Ok(Sample::of_cpu(process.cpu_ns()? - before, messages))
+    let generator = ClosedLoop::new(links, Framing::WebSocket, load.frames_per_write)?;
+    Looping::warm(bench, process, generator)
 }

@@ -1,6 +1,8 @@
 //! Fan-out: one publisher, many subscribers of one channel, on raw sockets and on `/ws`. Single messages, bursts
 //! in one write, bursts in several; latency from publishing to hearing, with the generator on the server's core.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, ensure};
 
 use super::Bench;
@@ -10,7 +12,7 @@ use crate::generator::framing::{Framing, Kind};
 use crate::generator::payload;
 use crate::generator::socket::{Door, Socket};
 use crate::histogram::Histogram;
-use crate::measure::{Rounds, Sample, alternate};
+use crate::measure::{Rounds, Running, Sample, Work, alternate};
 use crate::process::{Process, Program};
 use crate::report::{Report, Row, Target, Unit};
 
@@ -125,7 +127,7 @@ impl Load {
 pub(crate) fn measure(bench: &Bench, report: &mut Report) -> anyhow::Result<()> {
     for load in LOADS {
         let programs = [Program::Sockeye, Program::Floor(load.floor())];
-        let rounds = alternate(bench.rounds, programs.len(), |index| run(bench, &programs[index], load))?;
+        let rounds = alternate(&bench.plan, programs.len(), |index| start(bench, &programs[index], load))?;
         report.push(Row::of_ratio(
             load.name,
             "CPU per delivery, sockeye / floor",
@@ -162,7 +164,36 @@ fn push_writes(report: &mut Report, load: Load, rounds: &Rounds) {
     });
 }
 
-fn run(bench: &Bench, program: &Program, load: Load) -> anyhow::Result<Sample> {
+/// A program that is heard by many, warm.
+struct Broadcasting {
+    generator: Broadcast,
+    process: Process,
+    /// Of the measured slices alone.
+    latency: Histogram,
+    /// Write calls before the first slice, if they can be known.
+    writes_before: Option<u64>,
+}
+
+impl Running for Broadcasting {
+    fn slice(&mut self, duration: Duration) -> anyhow::Result<Work> {
+        let before = self.process.cpu_ns()?;
+        let deliveries = self.generator.run(duration, &mut self.latency)?;
+        Ok(Work { cpu_ns: self.process.cpu_ns()? - before, messages: deliveries })
+    }
+
+    fn finish(self, work: Work) -> anyhow::Result<Sample> {
+        let mut sample = Sample::of(work);
+        if let Some(writes_before) = self.writes_before {
+            let writes = writes(&self.process)?.context("the server has stopped counting its writes")?;
+            let writes = (writes - writes_before).max(1);
+            sample.messages_per_write = Some(work.messages as f64 / writes as f64);
+        }
+        sample.latency = Some(self.latency);
+        Ok(sample)
+    }
+}
+
+fn start(bench: &Bench, program: &Program, load: Load) -> anyhow::Result<Broadcasting> {
     let process = bench.start(program)?;
     let is_floor = matches!(program, Program::Floor(_));
     let (talk, hear) = match (program, load.path) {
@@ -198,16 +229,7 @@ fn run(bench: &Bench, program: &Program, load: Load) -> anyhow::Result<Sample> {
     generator.run(bench.warm_up(), &mut Histogram::new())?;
 
     let writes_before = if is_floor { None } else { writes(&process)? };
-    let before = process.cpu_ns()?;
-    let mut latency = Histogram::new();
-    let deliveries = generator.run(bench.measured(), &mut latency)?;
-    let mut sample = Sample::of_cpu(process.cpu_ns()? - before, deliveries);
-    sample.latency = Some(latency);
-    if let Some(writes_before) = writes_before {
-        let writes = writes(&process)?.context("the server has stopped counting its writes")?;
-        sample.messages_per_write = Some(deliveries as f64 / (writes - writes_before).max(1) as f64);
-    }
-    Ok(sample)
+    Ok(Broadcasting { generator, process, latency: Histogram::new(), writes_before })
 }
 
 /// How many write calls on sockets the server has made: by its own account, or by the kernel's, which does not

@@ -15,13 +15,15 @@ use anyhow::{Context as _, ensure};
 use rustix::process::{Resource, Rlimit};
 
 use crate::arguments::Arguments;
+use crate::generator::closed_loop::ClosedLoop;
+use crate::measure::{Plan, Running, Sample, Work};
 use crate::process::{Process, Program};
 
 /// What every cell needs to know.
 pub(crate) struct Bench {
     server: PathBuf,
-    /// Rounds that count.
-    pub(crate) rounds: usize,
+    /// Rounds and their slices.
+    pub(crate) plan: Plan,
     /// Everything small: to see that it works.
     pub(crate) is_quick: bool,
 }
@@ -46,8 +48,14 @@ impl Bench {
 
         prefer_batches();
 
-        let rounds = if arguments.quick { 3 } else { arguments.rounds as usize };
-        Ok(Self { server, rounds, is_quick: arguments.quick })
+        let plan = if arguments.quick {
+            Plan { rounds: 3, slices: 4, slice: Duration::from_millis(40) }
+        } else {
+            // The machine changes at the scale of 100 ms to seconds. A slice is shorter than that, and still many
+            // times as long as a turn of 200 connections.
+            Plan { rounds: arguments.rounds as usize, slices: 10, slice: Duration::from_millis(60) }
+        };
+        Ok(Self { server, plan, is_quick: arguments.quick })
     }
 
     /// Starts a program afresh.
@@ -55,14 +63,35 @@ impl Bench {
         Process::start(program, &self.server)
     }
 
-    /// How long a program runs before it is measured.
+    /// How long a program runs before its first slice.
     pub(crate) fn warm_up(&self) -> Duration {
         Duration::from_millis(if self.is_quick { 30 } else { 120 })
     }
+}
 
-    /// How long it is measured.
-    pub(crate) fn measured(&self) -> Duration {
-        Duration::from_millis(if self.is_quick { 150 } else { 500 })
+/// A program whose connections talk in a closed loop, warm.
+pub(crate) struct Looping {
+    generator: ClosedLoop,
+    process: Process,
+}
+
+impl Looping {
+    /// Warms the program up.
+    fn warm(bench: &Bench, process: Process, mut generator: ClosedLoop) -> anyhow::Result<Self> {
+        generator.run(bench.warm_up())?;
+        Ok(Self { generator, process })
+    }
+}
+
+impl Running for Looping {
+    fn slice(&mut self, duration: Duration) -> anyhow::Result<Work> {
+        let before = self.process.cpu_ns()?;
+        let messages = self.generator.run(duration)?;
+        Ok(Work { cpu_ns: self.process.cpu_ns()? - before, messages })
+    }
+
+    fn finish(self, work: Work) -> anyhow::Result<Sample> {
+        Ok(Sample::of(work))
     }
 }
 

@@ -3,13 +3,13 @@
 
 use anyhow::ensure;
 
-use super::Bench;
+use super::{Bench, Looping};
 use crate::floor::{Floor, Route};
 use crate::generator::closed_loop::{ClosedLoop, Link};
 use crate::generator::framing::{Framing, Kind};
 use crate::generator::payload;
 use crate::generator::socket::{Door, Socket};
-use crate::measure::{Sample, alternate};
+use crate::measure::alternate;
 use crate::process::Program;
 use crate::report::{Report, Row, Target};
 
@@ -32,7 +32,7 @@ pub(crate) fn measure(bench: &Bench, report: &mut Report) -> anyhow::Result<()> 
         };
         let programs = [Program::Sockeye, Program::Floor(floor)];
         let rounds =
-            alternate(bench.rounds, programs.len(), |index| run(bench, &programs[index], door, framing))?;
+            alternate(&bench.plan, programs.len(), |index| start(bench, &programs[index], door, framing))?;
         report.push(Row::of_ratio(name, "CPU sockeye / floor", &rounds, (0, 1), TARGET));
     }
     Ok(())
@@ -47,7 +47,7 @@ fn request(framing: Framing, index: usize) -> Vec<u8> {
     framing.request(Kind::Text, &payload::publish(&channel(index), &payload::text(PAYLOAD_BYTES)))
 }
 
-fn run(bench: &Bench, program: &Program, door: Door, framing: Framing) -> anyhow::Result<Sample> {
+fn start(bench: &Bench, program: &Program, door: Door, framing: Framing) -> anyhow::Result<Looping> {
     let process = bench.start(program)?;
     let is_floor = matches!(program, Program::Floor(_));
     let door = if is_floor { Door::Floor(framing) } else { door };
@@ -73,11 +73,7 @@ fn run(bench: &Bench, program: &Program, door: Door, framing: Framing) -> anyhow
         });
     }
 
-    let mut generator = ClosedLoop::new(links, framing, 1)?;
-    generator.run(bench.warm_up())?;
-    let before = process.cpu_ns()?;
-    let messages = generator.run(bench.measured())?;
-    Ok(Sample::of_cpu(process.cpu_ns()? - before, messages))
+    Looping::warm(bench, process, ClosedLoop::new(links, framing, 1)?)
 }
 
 /// The first push must say what was published where.

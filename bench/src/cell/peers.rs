@@ -11,7 +11,7 @@ pub(crate) fn measure(bench: &Bench, report: &mut Report) -> anyhow::Result<()> 
     let programs = [Program::Sockeye, Program::Peer(Peer::Tungstenite), Program::Peer(Peer::Fastwebsockets)];
     for load in echo::LOADS {
         let rounds =
-            alternate(bench.rounds, programs.len(), |index| echo::run(bench, &programs[index], load))?;
+            alternate(&bench.plan, programs.len(), |index| echo::start(bench, &programs[index], load))?;
         for (index, program) in programs.iter().enumerate().skip(1) {
             let figure = format!("CPU {} / sockeye", program.name());
             report.push(Row::of_ratio(load.name, &figure, &rounds, (index, 0), Target::None));
