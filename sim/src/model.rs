@@ -2,7 +2,7 @@
 //!
 //! The [`Truth`] is what anybody was told of where a message stands; two stories about one place fail the run. A
 //! [`View`] follows the stream of one client: each push is the next position, or a gap names exactly what is between.
-//! What cannot be judged at once, because the truth is not known yet, becomes a [`Claim`] that is judged at the end.
+//! What cannot be judged at once, because the truth is not known yet, becomes a claim that is judged at the end.
 //!
 //! Deliberately absent: the server's own data. The model knows what went over the wires, and nothing else.
 
