@@ -306,8 +306,9 @@ impl<'a> Facts<'a> {
         // RFC 9112, 3.2: HTTP/1.1 has a Host field even where the target has an authority, which then wins (3.2.2).
         match (authority, self.host) {
             (_, None) if minor > 0 => Err(HttpError::new(400, "no Host")),
+            // An empty one beside an authority is two answers to the question whom the request is for.
+            (_, Some("")) if minor > 0 => Err(HttpError::new(400, "an empty Host")),
             (Some(authority), _) => Ok(authority),
-            (None, Some("")) if minor > 0 => Err(HttpError::new(400, "an empty Host")),
             (None, host) => Ok(host.unwrap_or_default()),
         }
     }
