@@ -127,21 +127,7 @@ impl Desk {
     /// Gives input to the machine, and writes what it said at once. Returns how much of the input was taken.
     #[inline]
     fn handle(&mut self, peer: &mut Peer<impl Stream>, input: &mut [u8]) -> (usize, Fate) {
-        let pages = ShardPages {
-            figures: &self.figures,
-            assets: self.assets,
-            draining: self.draining,
-            now: self.now,
-        };
-        let mut cx = Context {
-            hub: &mut self.hub,
-            now: self.now,
-            limits: &self.limits,
-            site: &self.site,
-            pages: &pages,
-            out: &mut self.out,
-        };
-        let taken = peer.machine.handle_input(input, &mut cx);
+        let taken = self.act(peer, |machine, cx| machine.handle_input(input, cx));
         let fate = self.speak(peer, input);
         (taken, fate)
     }
@@ -152,6 +138,17 @@ impl Desk {
         peer: &mut Peer<impl Stream>,
         act: impl FnOnce(&mut Connection, &mut Context<'_>),
     ) -> Fate {
+        self.act(peer, act);
+        self.speak(peer, &[])
+    }
+
+    /// Lets a machine act with everything of the shard at hand.
+    #[inline]
+    fn act<T>(
+        &mut self,
+        peer: &mut Peer<impl Stream>,
+        act: impl FnOnce(&mut Connection, &mut Context<'_>) -> T,
+    ) -> T {
         let pages = ShardPages {
             figures: &self.figures,
             assets: self.assets,
@@ -166,8 +163,7 @@ impl Desk {
             pages: &pages,
             out: &mut self.out,
         };
-        act(&mut peer.machine, &mut cx);
-        self.speak(peer, &[])
+        act(&mut peer.machine, &mut cx)
     }
 
     /// Writes what the machine said at once, and sees how the connection stands.
