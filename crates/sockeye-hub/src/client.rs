@@ -180,10 +180,6 @@ impl Clients {
         }
     }
 
-    pub(crate) fn peek_touched(&self, skip: usize) -> Option<usize> {
-        self.touched.get(skip).map(|index| *index as usize)
-    }
-
     pub(crate) fn has_touched(&self) -> bool {
         !self.touched.is_empty()
     }

@@ -239,19 +239,6 @@ impl Hub {
         if self.clients.is_open(client) { self.clients.hot[client.index()].in_flight as usize } else { 0 }
     }
 
-    /// Where the outbox of the client at `index` is, without looking into it: for who wants it brought near before it is
-    /// needed.
-    #[inline]
-    pub fn outbox_place(&self, index: usize) -> Option<&Outbox> {
-        self.clients.hot.get(index).map(|hot| &hot.outbox)
-    }
-
-    /// The index of the client that [`Hub::take_touched`] gives after `skip` others, if it is not gone by then.
-    #[inline]
-    pub fn peek_touched(&self, skip: usize) -> Option<usize> {
-        self.clients.peek_touched(skip)
-    }
-
     /// Whether nothing waits to be written to a client, and it waits for nothing: what it says can be answered at once.
     #[inline]
     pub fn is_idle(&self, client: ClientId) -> bool {

@@ -3,6 +3,5 @@
 //! The only crate with unsafe code: every block is as small as its call, and says why it is sound. Deliberately absent:
 //! anything that a safe crate in use already offers.
 
-pub mod memory;
 pub mod process;
 pub mod socket;

@@ -42,9 +42,6 @@ pub struct Setup {
     pub assets: fn(&str) -> Option<sockeye_gateway::Asset>,
 }
 
-/// How many visits ahead a connection is brought near.
-const AHEAD: usize = 1;
-
 /// One shard: its connections, its hub, its timers.
 pub struct Shard<K: Kernel> {
     kernel: K,
@@ -122,13 +119,9 @@ impl<K: Kernel> Shard<K> {
         self.desk.now = self.kernel.now();
         // Who waits from before is served after the edges, and each of both once.
         let waiting = self.desk.ready.len();
-        for index in 0..events.len() {
-            if let Some(ahead) = events.get(index + AHEAD) {
-                self.prefetch(ClientId::from_u64(ahead.token).index());
-            }
-            self.handle_event(events[index]);
+        for event in events.drain(..) {
+            self.handle_event(event);
         }
-        events.clear();
         self.events = events;
         polled?;
 
@@ -142,24 +135,10 @@ impl<K: Kernel> Shard<K> {
         }
         for _ in 0..self.desk.server_limits.writes_per_turn_max {
             let Some(client) = self.desk.hub.take_touched() else { break };
-            if let Some(ahead) = self.desk.hub.peek_touched(AHEAD - 1) {
-                self.prefetch(ahead);
-            }
             self.at_desk(client, |desk, peer, _| desk.flush(peer));
         }
         self.handle_timers();
         Ok(())
-    }
-
-    /// Brings near what serving the client at `index` will look at.
-    #[inline]
-    fn prefetch(&self, index: usize) {
-        if let Some(Some(peer)) = self.peers.get(index) {
-            sockeye_sys::memory::prefetch::<_, 2>(&**peer);
-        }
-        if let Some(outbox) = self.desk.hub.outbox_place(index) {
-            sockeye_sys::memory::prefetch::<_, 2>(outbox);
-        }
     }
 
     /// How long poll may wait.
