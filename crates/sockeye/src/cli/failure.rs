@@ -83,6 +83,8 @@ impl From<ServeError> for Failure {
     fn from(error: ServeError) -> Self {
         match error {
             ServeError::Listen(error) => error.into(),
+            ServeError::Config(error) => error.into(),
+            ServeError::Passed(error) => Failure::new(Exit::Usage, error),
             error => Failure::new(Exit::Internal, error),
         }
     }

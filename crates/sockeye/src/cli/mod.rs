@@ -5,6 +5,7 @@
 
 mod check;
 mod failure;
+mod log;
 mod publish;
 mod serve;
 mod subscribe;

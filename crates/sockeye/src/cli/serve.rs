@@ -1,16 +1,14 @@
 //! `sockeye serve`: the flags of the server.
 
-use std::io::Write as _;
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
-use tracing::level_filters::LevelFilter;
-use tracing_subscriber::fmt::format::Writer;
-use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
+use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 
 use super::Failure;
+use super::log::Log;
 use crate::address::Address;
-use crate::config::{Config, Overrides, parse_bytes};
+use crate::config::{Config, Environment, Level, Overrides, parse_bytes};
 use crate::server;
 
 /// Run the server
@@ -37,17 +35,8 @@ pub(super) struct Serve {
     #[arg(long)]
     json: bool,
     /// How much to log; debug tells of every connection
-    #[arg(long, value_name = "LEVEL", default_value = "info")]
-    log: Level,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Level {
-    Error,
-    Warn,
-    Info,
-    Debug,
-    Trace,
+    #[arg(long, value_name = "LEVEL", value_parser = PossibleValuesParser::new(Level::ALL.map(Level::as_str)).try_map(|name| name.parse::<Level>()))]
+    log: Option<Level>,
 }
 
 fn parse_size(text: &str) -> Result<usize, String> {
@@ -59,43 +48,15 @@ fn parse_size(text: &str) -> Result<usize, String> {
 
 impl Serve {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let overrides =
-            Overrides { listen: self.listen, open: self.open, message_bytes_max: self.message_bytes_max };
-        let config = Config::load(self.config.as_deref(), overrides)?;
-        let level = match self.log {
-            Level::Error => LevelFilter::ERROR,
-            Level::Warn => LevelFilter::WARN,
-            Level::Info => LevelFilter::INFO,
-            Level::Debug => LevelFilter::DEBUG,
-            Level::Trace => LevelFilter::TRACE,
+        let overrides = Overrides {
+            listen: self.listen,
+            open: self.open,
+            message_bytes_max: self.message_bytes_max,
+            log: self.log,
         };
-        let log =
-            tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).with_target(false);
-        if self.json {
-            log.json().init();
-        } else {
-            use std::io::IsTerminal as _;
-            log.with_ansi(std::io::stderr().is_terminal()).init();
-        }
-        let announce = |addresses: &[String]| announce(addresses, self.json && level >= LevelFilter::INFO);
-        Ok(server::serve(&config, crate::console::asset, announce)?)
+        let config = Config::load(self.config.as_deref(), overrides)?;
+        let environment = Environment::read();
+        let log = Log::begin(config.log, self.json, environment.journal_stream);
+        Ok(server::serve(&config, &environment, crate::console::asset, |addresses| log.announce(addresses))?)
     }
-}
-
-/// The first line of the log: who starts the server reads from it where it listens.
-fn announce(addresses: &[String], as_json: bool) {
-    const VERSION: &str = env!("CARGO_PKG_VERSION");
-    if !as_json {
-        return tracing::info!(listen = %addresses.join(" "), version = VERSION, "listening");
-    }
-    // The log's own fields cannot hold a list, so this line is made by hand, in the shape of the others.
-    let mut timestamp = String::new();
-    let _ = SystemTime.format_time(&mut Writer::new(&mut timestamp));
-    let line = serde_json::json!({
-        "timestamp": timestamp,
-        "level": "INFO",
-        "fields": { "message": "listening", "listen": addresses, "version": VERSION },
-    });
-    // Where the log cannot be written, serving goes on.
-    let _ = writeln!(std::io::stderr(), "{line}");
 }

@@ -77,7 +77,7 @@ pub(super) fn read(path: &Path) -> Result<Config, ConfigError> {
         path: name.clone(),
         why: error.to_string(),
     })?;
-    let mut config = Config::default();
+    let mut config = Config { listen_written: table.contains_key("listen"), ..Config::default() };
     apply(&mut config, &table).map_err(|Fault { key, why }| ConfigError::Key { path: name, key, why })?;
     Ok(config)
 }
@@ -123,6 +123,10 @@ fn set(config: &mut Config, path: &str, value: &Value) -> Result<(), Fault> {
         }
         (Field::Flag(field), Value::Boolean(flag)) => *field = *flag,
         (Field::Flag(_), _) => return fault(path, "takes true or false"),
+        (Field::Level(field), Value::String(text)) => {
+            *field = text.parse().or_else(|why: String| fault(path, why))?;
+        }
+        (Field::Level(_), _) => return fault(path, "takes a text such as \"info\""),
         (Field::Bytes(field), value) => *field = positive(path, bytes(path, value)?)?,
         (Field::Count(field), value) => *field = positive(path, count(path, value)?)?,
         (Field::Count32(field), value) => {
@@ -245,5 +249,6 @@ fn value_of(field: Field<'_>) -> String {
         Field::Count(count) => count.to_string(),
         Field::Count32(count) => count.to_string(),
         Field::Time(ms) => format!("{:?}", print_milliseconds(*ms)),
+        Field::Level(level) => format!("{:?}", level.as_str()),
     }
 }

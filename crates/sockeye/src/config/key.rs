@@ -3,7 +3,7 @@
 //! One table reads, prints and documents, so the three cannot disagree. What happens at each bound is told in its
 //! comment; the defaults live with the limits themselves.
 
-use super::Config;
+use super::{Config, Level};
 use crate::address::Address;
 
 /// One key.
@@ -25,6 +25,7 @@ pub(super) enum Field<'c> {
     Count(&'c mut usize),
     Count32(&'c mut u32),
     Time(&'c mut u64),
+    Level(&'c mut Level),
 }
 
 macro_rules! keys {
@@ -36,6 +37,7 @@ macro_rules! keys {
 keys! {
     "listen", Addresses, listen, "Where to listen: tcp:HOST:PORT and unix:PATH. localhost means 127.0.0.1 and ::1.";
     "open", Flag, open, "Allow listening beyond loopback, although nobody has to say who he is (as --open does).";
+    "log", Level, log, "How much to log: error, warn, info, debug (every connection) or trace (as --log does).";
     "origins", Texts, origins, "Web origins (https://chat.example) whose pages may use this server, beside its own. Others get 403.";
     "names", Texts, names, "Host names by which requests may call this server, beside localhost and its own addresses. Others get 403.";
 

@@ -1,10 +1,12 @@
 //! What the server is told: as written (a TOML file, flags) and as meant ([`Config`]: complete, typed, checked once).
 //!
-//! A flag beats the file, the file beats the default. The only room that reads configuration; deliberately absent: a
-//! second format, environment variables that change behaviour, and defaults that expose anything beyond loopback.
+//! A flag beats the file, the file beats the default. The only room that reads configuration and environment; deliberately
+//! absent: a second format, environment variables that change behaviour, and defaults that expose anything beyond loopback.
 
+mod environment;
 mod file;
 mod key;
+mod level;
 mod limit;
 mod unit;
 
@@ -17,7 +19,9 @@ use sockeye_hub::{Limits as HubLimits, Rule};
 
 use crate::address::{Address, DEFAULT_PORT};
 
+pub use environment::Environment;
 pub use file::ConfigError;
+pub use level::Level;
 pub use limit::ServerLimits;
 pub use unit::parse_bytes;
 
@@ -26,8 +30,13 @@ pub use unit::parse_bytes;
 pub struct Config {
     /// Where to listen.
     pub listen: Vec<Address>,
+    /// Somebody wrote where to listen: it holds beside sockets that the service manager passes, which replace the
+    /// default.
+    pub listen_written: bool,
     /// Listening beyond loopback is meant.
     pub open: bool,
+    /// How much is logged.
+    pub log: Level,
     /// Web origins whose pages may use this server.
     pub origins: Vec<String>,
     /// Names by which requests may call this server, beside `localhost` and its own addresses.
@@ -48,7 +57,9 @@ impl Default for Config {
     fn default() -> Self {
         Config {
             listen: vec![Address::Tcp { host: "localhost".into(), port: DEFAULT_PORT }],
+            listen_written: false,
             open: false,
+            log: Level::default(),
             origins: Vec::new(),
             names: Vec::new(),
             hub: HubLimits::default(),
@@ -69,6 +80,8 @@ pub struct Overrides {
     pub open: bool,
     /// `--message-bytes-max`.
     pub message_bytes_max: Option<usize>,
+    /// `--log`.
+    pub log: Option<Level>,
 }
 
 impl Config {
@@ -83,6 +96,10 @@ impl Config {
         };
         if !overrides.listen.is_empty() {
             config.listen = overrides.listen;
+            config.listen_written = true;
+        }
+        if let Some(level) = overrides.log {
+            config.log = level;
         }
         config.open |= overrides.open;
         if let Some(bytes) = overrides.message_bytes_max {
@@ -143,6 +160,24 @@ impl Config {
             })?;
         }
         Ok(())
+    }
+
+    /// Checks whether a socket that the service manager passed may be listened on.
+    ///
+    /// # Errors
+    /// When it is reachable from other machines, and that was not said to be meant.
+    pub fn check_passed(&self, address: SocketAddr) -> Result<(), ConfigError> {
+        let passed = Address::Tcp { host: address.ip().to_string(), port: address.port() };
+        if self.open || is_loopback(&passed) {
+            return Ok(());
+        }
+        Err(ConfigError::whole(
+            "listen",
+            format!(
+                "the socket on {address} that the service manager passed is reachable from other machines, and nobody \
+                 has to say who he is: bind it to loopback, or say --open if that is meant"
+            ),
+        ))
     }
 
     /// Says whether only this machine can reach the server.

@@ -23,13 +23,18 @@ pub enum Listening {
 /// A Unix-domain listener and its path, which goes when it goes.
 pub struct UnixListening {
     pub(super) socket: mio::net::UnixListener,
-    path: PathBuf,
+    /// One that was passed may have none.
+    path: Option<PathBuf>,
+    /// Somebody else made it, and it outlives us.
+    was_passed: bool,
 }
 
 impl Drop for UnixListening {
     fn drop(&mut self) {
-        // If somebody removed it already, that was what we were about to do.
-        let _ = fs::remove_file(&self.path);
+        if let Some(path) = self.path.as_ref().filter(|_| !self.was_passed) {
+            // If somebody removed it already, that was what we were about to do.
+            let _ = fs::remove_file(path);
+        }
     }
 }
 
@@ -112,7 +117,8 @@ impl Listening {
             Listening::Tcp(tcp) => {
                 tcp.local_addr().map_or_else(|_| "tcp:?".into(), |local| format!("tcp:{local}"))
             }
-            Listening::Unix(unix) => format!("unix:{}", unix.path.display()),
+            Listening::Unix(UnixListening { path: Some(path), .. }) => format!("unix:{}", path.display()),
+            Listening::Unix(_) => "unix:?".into(),
         }
     }
 
@@ -155,21 +161,47 @@ fn listen_tcp(address: SocketAddr, limits: &ServerLimits) -> io::Result<mio::net
     }
     // A port whose last connections are still in TIME_WAIT can be listened on again.
     socket.set_reuse_address(true)?;
-    // What follows is inherited by every accepted connection, so it costs nothing there.
+    set_inherited_options(&socket, limits)?;
+    socket.bind(&address.into())?;
+    socket.listen(limits.backlog_max)?;
+    Ok(mio::net::TcpListener::from_std(socket.into()))
+}
+
+/// Listens on a socket that the service manager passed: it is bound and listening already.
+///
+/// # Errors
+/// The system's.
+pub(super) fn listen_passed_tcp(
+    socket: std::net::TcpListener,
+    limits: &ServerLimits,
+) -> io::Result<Listening> {
+    let socket = Socket::from(socket);
+    set_inherited_options(&socket, limits)?;
+    Ok(Listening::Tcp(mio::net::TcpListener::from_std(socket.into())))
+}
+
+/// The same for a Unix-domain stream.
+pub(super) fn listen_passed_unix(
+    socket: std::os::unix::net::UnixListener,
+    path: Option<PathBuf>,
+) -> Listening {
+    let socket = mio::net::UnixListener::from_std(socket);
+    Listening::Unix(UnixListening { socket, path, was_passed: true })
+}
+
+/// Options that every accepted connection inherits, so that they cost nothing there.
+fn set_inherited_options(socket: &Socket, limits: &ServerLimits) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     let (idle_ms, interval_ms, probes) = limits.keep_alive;
     let keep_alive = TcpKeepalive::new()
         .with_time(Duration::from_millis(idle_ms))
         .with_interval(Duration::from_millis(interval_ms))
         .with_retries(probes);
-    SockRef::from(&socket).set_tcp_keepalive(&keep_alive)?;
+    SockRef::from(socket).set_tcp_keepalive(&keep_alive)?;
     sockeye_sys::socket::set_unsent_bytes_max(
-        &socket,
+        socket,
         u32::try_from(limits.unsent_bytes_max).unwrap_or(u32::MAX),
-    )?;
-    socket.bind(&address.into())?;
-    socket.listen(limits.backlog_max)?;
-    Ok(mio::net::TcpListener::from_std(socket.into()))
+    )
 }
 
 fn listen_unix(path: &Path, limits: &ServerLimits) -> io::Result<UnixListening> {
@@ -185,7 +217,8 @@ fn listen_unix(path: &Path, limits: &ServerLimits) -> io::Result<UnixListening> 
     }
     socket.listen(limits.backlog_max)?;
     let socket: std::os::unix::net::UnixListener = socket.into();
-    Ok(UnixListening { socket: mio::net::UnixListener::from_std(socket), path: path.to_owned() })
+    let socket = mio::net::UnixListener::from_std(socket);
+    Ok(UnixListening { socket, path: Some(path.to_owned()), was_passed: false })
 }
 
 /// Says whether a socket file is left over: it is a socket, and connecting to it is refused.

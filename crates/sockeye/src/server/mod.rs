@@ -4,6 +4,7 @@
 
 pub mod figures;
 pub mod kernel;
+pub mod service;
 pub mod stats;
 
 mod desk;

@@ -4,15 +4,17 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use sockeye_gateway::{Asset, Site, form};
 use sockeye_hub::{Hub, ShardInfo};
 use tracing::{info, warn};
 
-use super::listen::{ListenError, Listening, listen};
+use super::listen::{ListenError, Listening, listen, listen_passed_tcp, listen_passed_unix};
 use super::mio::MioKernel;
+use super::service::{Notifier, Passed, PassedError, take_passed};
 use super::shard::{Setup, Shard};
-use crate::config::Config;
+use crate::config::{Config, ConfigError, Environment};
 
 /// Why the server cannot run, or cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -21,28 +23,39 @@ pub enum ServeError {
     /// An address cannot be listened on.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// A socket that the service manager passed cannot be listened on.
+    #[error(transparent)]
+    Passed(#[from] PassedError),
+    /// The service manager passed a socket that the configuration does not allow.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// The system gives no readiness, randomness or signals.
     #[error("the system failed: {0}")]
     System(#[from] io::Error),
 }
 
 /// Runs the server until SIGTERM or SIGINT, and ends it in good order. `announce` is told where it listens, before
-/// anything else is said.
+/// anything else is said; the service manager of `environment` is told how it goes.
 ///
 /// # Errors
 /// See [`ServeError`]. A drain whose time is over is no error.
 pub fn serve(
     config: &Config,
+    environment: &Environment,
     assets: fn(&str) -> Option<Asset>,
     announce: impl FnOnce(&[String]),
 ) -> Result<(), ServeError> {
     let descriptors = sockeye_sys::process::raise_descriptor_limit();
-    let mut listening = Vec::new();
-    for address in &config.listen {
-        listening.extend(listen(address, &config.server)?);
+    let mut listening = listen_passed(config)?;
+    // A passed socket stands for the default address, not for one that somebody wrote.
+    if listening.is_empty() || config.listen_written {
+        for address in &config.listen {
+            listening.extend(listen(address, &config.server)?);
+        }
     }
+    let is_loopback = socket_addresses(&listening).iter().all(|address| address.ip().is_loopback());
     let signals = Signals::catch()?;
-    let socket_addresses: Vec<SocketAddr> = listening.iter().filter_map(Listening::socket_address).collect();
+    let socket_addresses = socket_addresses(&listening);
     let addresses: Vec<String> = listening.iter().map(Listening::address).collect();
     announce(&addresses);
     if let Some(address) = socket_addresses.first() {
@@ -61,7 +74,7 @@ pub fn serve(
         server: concat!("sockeye/", env!("CARGO_PKG_VERSION")).into(),
         origins: config.origins.clone(),
         hosts: config.hosts(&socket_addresses),
-        system_is_public: config.is_loopback(),
+        system_is_public: is_loopback,
     };
     let hub = Hub::new(
         config.hub.clone(),
@@ -79,14 +92,63 @@ pub fn serve(
         assets,
     };
     let mut shard = Shard::new(MioKernel::new(listening)?, setup);
+    let mut notifier = Notifier::new(environment);
+    notifier.ready();
+    let mut alive = Alive::new(&notifier);
     loop {
-        shard.turn(None)?;
-        if signals.seen() {
+        shard.turn(alive.wait_max())?;
+        alive.tell(&mut notifier);
+        if signals.seen() && !shard.is_draining() {
+            notifier.stopping(Duration::from_millis(config.server.drain_timeout_ms));
             shard.begin_drain();
         }
         if shard.is_drained() {
             info!("drained");
             return Ok(());
+        }
+    }
+}
+
+/// The sockets that the service manager passed.
+fn listen_passed(config: &Config) -> Result<Vec<Listening>, ServeError> {
+    let mut listening = Vec::new();
+    for passed in take_passed()? {
+        listening.push(match passed {
+            Passed::Tcp(socket, address) => {
+                config.check_passed(address)?;
+                listen_passed_tcp(socket, &config.server)?
+            }
+            Passed::Unix(socket, path) => listen_passed_unix(socket, path),
+            Passed::Udp(..) | Passed::UnixDatagram(..) => return Err(PassedError::Datagrams.into()),
+        });
+    }
+    Ok(listening)
+}
+
+fn socket_addresses(listening: &[Listening]) -> Vec<SocketAddr> {
+    listening.iter().filter_map(Listening::socket_address).collect()
+}
+
+/// When the service manager is next told that the loop comes round.
+struct Alive {
+    interval: Option<Duration>,
+    told: Instant,
+}
+
+impl Alive {
+    fn new(notifier: &Notifier) -> Self {
+        Alive { interval: notifier.alive_interval(), told: Instant::now() }
+    }
+
+    /// How long the loop may wait for something to do.
+    fn wait_max(&self) -> Option<Duration> {
+        self.interval.map(|interval| interval.saturating_sub(self.told.elapsed()))
+    }
+
+    fn tell(&mut self, notifier: &mut Notifier) {
+        if self.wait_max() == Some(Duration::ZERO) {
+            self.told = Instant::now();
+            notifier.alive();
         }
     }
 }

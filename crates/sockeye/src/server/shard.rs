@@ -98,6 +98,11 @@ impl<K: Kernel> Shard<K> {
         &mut self.desk.hub
     }
 
+    /// Whether `begin_drain` was called.
+    pub fn is_draining(&self) -> bool {
+        self.desk.draining
+    }
+
     /// Whether everything is done after `begin_drain`.
     pub fn is_drained(&self) -> bool {
         self.desk.draining && self.desk.figures.open() == 0

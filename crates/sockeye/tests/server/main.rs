@@ -15,6 +15,7 @@ mod http_client;
 mod life;
 mod origin;
 mod raw;
+mod service;
 mod slow;
 mod transcript;
 mod transcripts;

@@ -1,0 +1,112 @@
+//! The server's log on standard error: for a terminal, for the journal, or as JSON.
+//!
+//! The journal stamps and stores each line itself; it only has to be told how grave a line is, by a prefix
+//! (`sd-daemon(3)`). Deliberately absent: a log file and its rotation, which are the service manager's work.
+
+use std::fmt;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::os::fd::AsFd;
+
+use tracing::level_filters::LevelFilter;
+use tracing::{Event, Subscriber};
+use tracing_subscriber::Layer;
+use tracing_subscriber::fmt::format::{Format, Full, Writer};
+use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use crate::config::Level;
+
+/// The log that was begun.
+pub(super) struct Log {
+    as_json: bool,
+}
+
+impl Log {
+    /// Begins the log. `journal_stream` is the stream that the journal reads, if it reads one.
+    pub(super) fn begin(level: Level, as_json: bool, journal_stream: Option<(u64, u64)>) -> Log {
+        let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_target(false);
+        let lines: Box<dyn Layer<_> + Send + Sync> = if as_json {
+            Box::new(lines.json())
+        } else if journal_stream.is_some() && stream_of(io::stderr()) == journal_stream {
+            let format = tracing_subscriber::fmt::format().with_target(false).with_ansi(false).without_time();
+            Box::new(lines.with_ansi(false).event_format(ForJournal(format.with_level(false))))
+        } else {
+            Box::new(lines.with_ansi(io::stderr().is_terminal()))
+        };
+        tracing_subscriber::registry().with(filter(level)).with(lines).init();
+        Log { as_json }
+    }
+
+    /// The first line of the log: who starts the server reads from it where it listens.
+    pub(super) fn announce(&self, addresses: &[String]) {
+        const VERSION: &str = env!("CARGO_PKG_VERSION");
+        let is_told = LevelFilter::current() >= LevelFilter::INFO;
+        if !self.as_json || !is_told {
+            return tracing::info!(listen = %addresses.join(" "), version = VERSION, "listening");
+        }
+        // The log's own fields cannot hold a list, so this line is made by hand, in the shape of the others.
+        let mut timestamp = String::new();
+        let _ = SystemTime.format_time(&mut Writer::new(&mut timestamp));
+        let line = serde_json::json!({
+            "timestamp": timestamp,
+            "level": "INFO",
+            "fields": { "message": "listening", "listen": addresses, "version": VERSION },
+        });
+        // Where the log cannot be written, serving goes on.
+        let _ = writeln!(io::stderr(), "{line}");
+    }
+}
+
+fn filter(level: Level) -> LevelFilter {
+    match level {
+        Level::Error => LevelFilter::ERROR,
+        Level::Warn => LevelFilter::WARN,
+        Level::Info => LevelFilter::INFO,
+        Level::Debug => LevelFilter::DEBUG,
+        Level::Trace => LevelFilter::TRACE,
+    }
+}
+
+/// Device and inode of a stream, as `JOURNAL_STREAM` names them.
+fn stream_of(stream: impl AsFd) -> Option<(u64, u64)> {
+    let stat = rustix::fs::fstat(stream).ok()?;
+    Some((stat.st_dev, stat.st_ino))
+}
+
+/// Lines for the journal: without a time, since it has its own, and with how grave they are.
+struct ForJournal(Format<Full, ()>);
+
+impl<S, N> FormatEvent<S, N> for ForJournal
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let mut text = String::new();
+        self.0.format_event(context, Writer::new(&mut text), event)?;
+        let priority = priority(*event.metadata().level());
+        // The journal makes an entry of each line, so each carries the prefix.
+        for line in text.lines() {
+            writeln!(writer, "<{priority}>{line}")?;
+        }
+        Ok(())
+    }
+}
+
+/// The priority of syslog.
+fn priority(level: tracing::Level) -> u8 {
+    match level {
+        tracing::Level::ERROR => 3,
+        tracing::Level::WARN => 4,
+        tracing::Level::INFO => 6,
+        _ => 7,
+    }
+}

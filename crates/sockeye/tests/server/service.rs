@@ -1,0 +1,221 @@
+//! The server under a service manager: passed sockets, notifications, the watchdog, lines for the journal.
+//!
+//! The test is the service manager. A shell in between moves descriptors to where they are passed, and knows the process
+//! that the binary will be.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::client::{Lines, Stream};
+use crate::world::{BINARY, PATIENCE};
+
+/// A server that was started by a service manager.
+struct Service {
+    child: Child,
+    log: BufReader<std::process::ChildStderr>,
+}
+
+impl Service {
+    /// Starts the binary with these sockets from descriptor 3 on, two at most, and these variables.
+    fn start(flags: &[&str], sockets: Vec<OwnedFd>, variables: &[(&str, &str)]) -> Service {
+        let count = sockets.len();
+        let mut sockets = sockets.into_iter();
+        let mut descriptor = || sockets.next().map_or_else(Stdio::null, Stdio::from);
+        let mut child = Command::new("sh")
+            .args([
+                "-c",
+                r#"LISTEN_PID=$$ exec "$0" "$@" 3<&0 4<&1 </dev/null >/dev/null"#,
+                BINARY,
+                "serve",
+                "--json",
+            ])
+            .args(flags)
+            .stdin(descriptor())
+            .stdout(descriptor())
+            .stderr(Stdio::piped())
+            .env("LISTEN_FDS", count.to_string())
+            .envs(variables.iter().copied())
+            .spawn()
+            .unwrap();
+        let log = BufReader::new(child.stderr.take().unwrap());
+        Service { child, log }
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.log.read_line(&mut line).unwrap();
+        line
+    }
+
+    /// The addresses that the first line of the log names.
+    fn listening(&mut self) -> Vec<String> {
+        let line = self.line();
+        let first: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("{line}"));
+        serde_json::from_value(first["fields"]["listen"].clone()).unwrap()
+    }
+
+    fn terminate(&self) {
+        let id = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        // Both fail only when it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The socket on which the test hears notifications.
+fn manager(folder: &Path) -> (UnixDatagram, String) {
+    let path = folder.join("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    (socket, path.to_str().unwrap().to_owned())
+}
+
+/// The next notification that is not about being alive.
+fn notified(manager: &UnixDatagram) -> String {
+    loop {
+        let message = heard(manager);
+        if message != "WATCHDOG=1" {
+            return message;
+        }
+    }
+}
+
+fn heard(manager: &UnixDatagram) -> String {
+    let mut buffer = [0; 512];
+    let length = manager.recv(&mut buffer).expect("a notification");
+    String::from_utf8_lossy(&buffer[..length]).into_owned()
+}
+
+#[test]
+fn passed_sockets_are_served_in_place_of_the_default_and_outlive_the_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("passed.sock");
+    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+    let unix = UnixListener::bind(&path).unwrap();
+    let address = tcp.local_addr().unwrap();
+    let start = || {
+        let sockets = vec![OwnedFd::from(tcp.try_clone().unwrap()), unix.try_clone().unwrap().into()];
+        Service::start(&[], sockets, &[("LISTEN_FDNAMES", "web:local")])
+    };
+
+    let mut service = start();
+    assert_eq!(service.listening(), [format!("tcp:{address}"), format!("unix:{}", path.display())]);
+    let mut hearer = Lines::over(Stream::unix(&path));
+    hearer.ask(r#"{"sub":"c","id":1}"#);
+    Lines::over(Stream::tcp(address)).ask(r#"{"pub":"c","data":"through both","id":1}"#);
+    assert_eq!(hearer.receive()["data"], json!("through both"));
+
+    drop(hearer);
+    service.terminate();
+    assert!(service.child.wait().unwrap().success());
+    assert!(path.exists(), "a passed socket's file is not the server's to remove");
+    // Who comes between two servers waits in the backlog.
+    let mut early = Lines::over(Stream::tcp(address));
+    early.send(r#"{"ping":7}"#);
+    let _next = start();
+    assert_eq!(early.receive(), json!({"pong": 7}));
+}
+
+#[test]
+fn a_written_address_is_listened_on_beside_a_passed_socket() {
+    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = tcp.local_addr().unwrap();
+
+    let mut service = Service::start(&["--listen", "tcp:127.0.0.1:0"], vec![tcp.into()], &[]);
+
+    let listening = service.listening();
+    assert_eq!((listening.len(), listening[0].as_str()), (2, format!("tcp:{address}").as_str()));
+}
+
+#[test]
+fn what_was_passed_and_cannot_be_served_is_refused_with_a_reason() {
+    let everywhere = || OwnedFd::from(TcpListener::bind("0.0.0.0:0").unwrap());
+    let file = || OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
+
+    for (sockets, variables, said) in [
+        (vec![everywhere()], vec![], "--open"),
+        (
+            vec![file()],
+            vec![("LISTEN_FDNAMES", "odd")],
+            "the socket \"odd\" (descriptor 3) that was passed is no socket",
+        ),
+        (vec![], vec![("LISTEN_FDS", "two")], "LISTEN_FDS=two"),
+        (vec![], vec![("LISTEN_FDS", "9")], "descriptor 5"),
+    ] {
+        let mut service = Service::start(&[], sockets, &variables);
+
+        let line = service.line();
+        assert!(line.contains(said), "{line}");
+        assert_eq!(service.child.wait().unwrap().code(), Some(2));
+    }
+    assert_eq!(
+        Service::start(&["--open"], vec![everywhere()], &[]).listening().len(),
+        1,
+        "what is said to be meant is allowed"
+    );
+}
+
+#[test]
+fn the_service_manager_hears_ready_alive_and_stopping() {
+    let folder = tempfile::tempdir().unwrap();
+    let (manager, path) = manager(folder.path());
+    let variables = [("NOTIFY_SOCKET", path.as_str()), ("WATCHDOG_USEC", "100000")];
+
+    let mut service = Service::start(&["--listen", "tcp:127.0.0.1:0"], vec![], &variables);
+
+    assert_eq!(heard(&manager), "READY=1\nSTATUS=serving");
+    // An idle server comes round for its watchdog.
+    assert_eq!([heard(&manager), heard(&manager)], ["WATCHDOG=1", "WATCHDOG=1"]);
+    service.listening();
+    service.terminate();
+    assert_eq!(notified(&manager), "STOPPING=1\nSTATUS=draining\nEXTEND_TIMEOUT_USEC=15000000");
+    assert!(service.child.wait().unwrap().success());
+}
+
+#[test]
+fn the_journal_gets_lines_with_priorities_and_nobody_else_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = |name: &str, flags: &[&str], is_journal: bool| {
+        let file = std::fs::File::create(folder.path().join(name)).unwrap();
+        let meta = file.metadata().unwrap();
+        let inode = meta.ino() + u64::from(!is_journal);
+        let (manager, path) = manager(&folder.path().join(format!("{name}.d")));
+        let mut child = Command::new(BINARY)
+            .args(["serve", "--listen", "tcp:127.0.0.1:0"])
+            .args(flags)
+            .stdin(Stdio::null())
+            .stderr(file)
+            .env("JOURNAL_STREAM", format!("{}:{inode}", meta.dev()))
+            .env("NOTIFY_SOCKET", path)
+            .spawn()
+            .unwrap();
+        assert!(heard(&manager).starts_with("READY=1"));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        std::fs::read_to_string(folder.path().join(name)).unwrap()
+    };
+    for name in ["plain", "json", "other"] {
+        std::fs::create_dir(folder.path().join(format!("{name}.d"))).unwrap();
+    }
+
+    let plain = log("plain", &[], true);
+    assert!(plain.starts_with("<6>listening listen="), "{plain}");
+    assert!(plain.lines().all(|line| line.starts_with("<6>")), "{plain}");
+    let json = log("json", &["--json"], true);
+    assert!(json.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()), "{json}");
+    let other = log("other", &[], false);
+    assert!(!other.contains("<6>") && other.contains("listening"), "{other}");
+}
