@@ -9,7 +9,7 @@ use toml::{Table, Value};
 
 use super::Config;
 use super::key::{Field, KEYS};
-use super::unit::{parse_bytes, parse_milliseconds, print_bytes, print_milliseconds};
+use crate::address::unit::{parse_bytes, parse_milliseconds, print_bytes, print_milliseconds};
 use crate::address::{Address, nearest};
 
 /// Why a configuration cannot be used: what, where, and what to do.

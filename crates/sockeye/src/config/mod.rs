@@ -8,22 +8,21 @@ mod file;
 mod key;
 mod level;
 mod limit;
-mod unit;
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::Path;
 
 use sockeye_gateway::Limits as ConnectionLimits;
 use sockeye_gateway::site::Hosts;
 use sockeye_hub::{Limits as HubLimits, Rule};
 
-use crate::address::{Address, DEFAULT_PORT};
+use crate::address::{Address, Base, DEFAULT_PORT};
 
+pub use crate::address::unit::parse_bytes;
 pub use environment::Environment;
 pub use file::ConfigError;
 pub use level::Level;
 pub use limit::ServerLimits;
-pub use unit::parse_bytes;
 
 /// What the server is to do: complete, typed, checked.
 #[derive(Clone, Debug)]
@@ -56,7 +55,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Config {
-            listen: vec![Address::Tcp { host: "localhost".into(), port: DEFAULT_PORT }],
+            listen: vec![Address::tcp("localhost", DEFAULT_PORT)],
             listen_written: false,
             open: false,
             log: Level::default(),
@@ -132,7 +131,7 @@ impl Config {
             ));
         }
         if !self.open
-            && let Some(address) = self.listen.iter().find(|address| !is_loopback(address))
+            && let Some(address) = self.listen.iter().find(|address| !address.is_local())
         {
             return Err(ConfigError::whole(
                 "listen",
@@ -167,8 +166,7 @@ impl Config {
     /// # Errors
     /// When it is reachable from other machines, and that was not said to be meant.
     pub fn check_passed(&self, address: SocketAddr) -> Result<(), ConfigError> {
-        let passed = Address::Tcp { host: address.ip().to_string(), port: address.port() };
-        if self.open || is_loopback(&passed) {
+        if self.open || address.ip().is_loopback() {
             return Ok(());
         }
         Err(ConfigError::whole(
@@ -182,7 +180,7 @@ impl Config {
 
     /// Says whether only this machine can reach the server.
     pub fn is_loopback(&self) -> bool {
-        self.listen.iter().all(is_loopback)
+        self.listen.iter().all(Address::is_local)
     }
 
     /// The rules with the default one last.
@@ -192,28 +190,14 @@ impl Config {
 
     /// The names and addresses by which requests may call a server that listens on these.
     pub fn hosts(&self, listening: &[SocketAddr]) -> Hosts {
-        let listened_names = self.listen.iter().filter_map(|address| match address {
-            Address::Tcp { host, .. } if !host.is_empty() && host.parse::<IpAddr>().is_err() => {
-                Some(host.clone())
-            }
+        let listened_names = self.listen.iter().filter_map(|address| match &address.base {
+            Base::Tcp(at) if !at.host.is_empty() && at.ip().is_none() => Some(at.host.clone()),
             _ => None,
         });
         Hosts {
             names: self.names.iter().cloned().chain(listened_names).collect(),
             addresses: listening.iter().map(SocketAddr::ip).collect(),
             any_address: listening.iter().any(|address| address.ip().is_unspecified()),
-        }
-    }
-}
-
-/// Says whether only this machine can reach an address.
-fn is_loopback(address: &Address) -> bool {
-    match address {
-        Address::Unix(_) => true,
-        Address::Tcp { host, .. } | Address::WebSocket { host, .. } => {
-            host.eq_ignore_ascii_case("localhost")
-                || host.parse::<Ipv4Addr>().is_ok_and(|ip| ip.is_loopback())
-                || host.parse::<Ipv6Addr>().is_ok_and(|ip| ip.is_loopback())
         }
     }
 }

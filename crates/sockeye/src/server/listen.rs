@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 
-use crate::address::Address;
+use crate::address::{Address, Base, UnixName};
 use crate::config::ServerLimits;
 
 /// A listening socket.
@@ -81,11 +81,18 @@ pub enum ListenError {
 /// # Errors
 /// See [`ListenError`].
 pub fn listen(address: &Address, limits: &ServerLimits) -> Result<Vec<Listening>, ListenError> {
-    match address {
-        Address::Tcp { host, port } => {
+    let unusable = |why: String| Err(ListenError::Unusable { address: address.clone(), why });
+    if !address.layers.is_empty() {
+        return unusable("the server takes no layers: it tells protocols apart by their first bytes".into());
+    }
+    if let Some(option) = address.options.given_beside(&[]).first() {
+        return unusable(format!("the server has no use for the option {option}: leave it out"));
+    }
+    match &address.base {
+        Base::Tcp(at) => {
             let mut listening = Vec::new();
-            let mut port = *port;
-            for ip in local_addresses(host, address)? {
+            let mut port = at.port;
+            for ip in local_addresses(&at.host, address)? {
                 match listen_tcp(SocketAddr::new(ip, port), limits) {
                     Ok(listener) => {
                         // With port 0 the second family takes the port that the first was given.
@@ -99,14 +106,20 @@ pub fn listen(address: &Address, limits: &ServerLimits) -> Result<Vec<Listening>
             }
             Ok(listening)
         }
-        Address::Unix(path) => listen_unix(path, limits)
+        Base::Unix(UnixName::Path(path)) => listen_unix(path, limits)
             .map(|listener| vec![Listening::Unix(listener)])
             .map_err(|error| refused(address, error)),
-        Address::WebSocket { .. } => Err(ListenError::Unusable {
-            address: address.clone(),
-            why: "WebSocket comes on the TCP port: listen on tcp:HOST:PORT and connect to ws://HOST:PORT/ws"
+        Base::Unix(UnixName::Abstract(_)) => {
+            unusable("the server listens on paths only: give one, such as unix:/run/sockeye.sock".into())
+        }
+        Base::WebSocket(_) => unusable(
+            "WebSocket comes on the TCP port: listen on tcp:HOST:PORT and connect to ws://HOST:PORT/ws"
                 .into(),
-        }),
+        ),
+        base => unusable(format!(
+            "the server does not listen on {}: give tcp:HOST:PORT or unix:PATH",
+            base.name()
+        )),
     }
 }
 
@@ -240,13 +253,14 @@ fn refused(address: &Address, error: io::Error) -> ListenError {
     match error.kind() {
         io::ErrorKind::AddrInUse => ListenError::InUse { address },
         io::ErrorKind::PermissionDenied => {
-            let needed = match &address {
-                Address::Tcp { port, .. } if (1..1024).contains(port) => {
+            let needed = match &address.base {
+                Base::Tcp(at) if (1..1024).contains(&at.port) => {
+                    let port = at.port;
                     format!(
                         "port {port} is below 1024, which needs root or the capability CAP_NET_BIND_SERVICE"
                     )
                 }
-                Address::Unix(path) => {
+                Base::Unix(UnixName::Path(path)) => {
                     let folder = path
                         .parent()
                         .filter(|folder| !folder.as_os_str().is_empty())
@@ -268,7 +282,7 @@ fn refused(address: &Address, error: io::Error) -> ListenError {
             address,
             why: "the folder does not exist: make it, or choose another".into(),
         },
-        io::ErrorKind::InvalidInput if matches!(address, Address::Unix(_)) => {
+        io::ErrorKind::InvalidInput if matches!(address.base, Base::Unix(_)) => {
             ListenError::Unusable { address, why: "the path of a socket has at most 107 bytes".into() }
         }
         _ => ListenError::System { address, source: error },

@@ -13,7 +13,7 @@ use sockeye_wire::line::LineDecoder;
 use sockeye_wire::websocket::{self, Decoder, Event, MessageKind, Opcode, Role};
 
 use super::ToolError;
-use crate::address::Address;
+use crate::address::{Address, Base};
 
 /// How long connecting and the handshake may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -57,20 +57,27 @@ impl Link {
     /// Says which step failed, to which address, and what to try.
     pub fn connect(address: &Address) -> Result<Link, ToolError> {
         let unreachable = |source| ToolError::Unreachable { address: address.clone(), source };
-        let mut stream = match address {
-            Address::Unix(path) => Stream::Unix(UnixStream::connect(path).map_err(unreachable)?),
-            Address::Tcp { host, port } | Address::WebSocket { host, port, .. } => {
-                Stream::Tcp(connect_tcp(address, host, *port)?)
+        let unusable = |why| Err(ToolError::Unusable { address: address.clone(), why });
+        if !address.layers.is_empty() || !address.options.is_empty() {
+            return unusable("layers and options are not spoken here: leave them out");
+        }
+        let mut stream = match &address.base {
+            Base::Unix(name) => {
+                let at = name.socket_address().map_err(unreachable)?;
+                Stream::Unix(UnixStream::connect_addr(&at).map_err(unreachable)?)
             }
+            Base::Tcp(at) => Stream::Tcp(connect_tcp(address, &at.host, at.port)?),
+            Base::WebSocket(url) if !url.secure => {
+                Stream::Tcp(connect_tcp(address, &url.server.host, url.server.port)?)
+            }
+            _ => return unusable("give ws://HOST:PORT/ws, tcp:HOST:PORT or unix:PATH"),
         };
         let mut buffer = vec![0; 64 << 10];
         let mut end = 0;
         let mut at = 0;
-        let framing = if let Address::WebSocket { host, port, path } = address {
+        let framing = if let Base::WebSocket(url) = &address.base {
             stream.set_read_timeout(Some(CONNECT_TIMEOUT)).map_err(unreachable)?;
-            let authority =
-                if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
-            (at, end) = shake_hands(address, &mut stream, &authority, path, &mut buffer)?;
+            (at, end) = shake_hands(address, &mut stream, &url.server.to_string(), &url.path, &mut buffer)?;
             stream.set_read_timeout(None).map_err(unreachable)?;
             Framing::WebSocket(Box::new(Decoder::new(Role::Client, OBJECT_BYTES_MAX)))
         } else {

@@ -21,7 +21,7 @@ pub fn parse_bytes(text: &str) -> Result<usize, String> {
 }
 
 /// Reads a time in milliseconds: `500ms`, `25s`, `10m`, `1h`, `1d`.
-pub(super) fn parse_milliseconds(text: &str) -> Result<u64, String> {
+pub(crate) fn parse_milliseconds(text: &str) -> Result<u64, String> {
     let units = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
     parse(text, &units).ok_or_else(|| {
         format!("{text:?} is not a time: write a whole number with ms, s, m, h or d, such as 25s")
@@ -36,12 +36,12 @@ fn parse(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     text[..digits].parse::<u64>().ok()?.checked_mul(*factor)
 }
 
-pub(super) fn print_bytes(bytes: usize) -> String {
+pub(crate) fn print_bytes(bytes: usize) -> String {
     print(bytes as u64, &[("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)])
         .unwrap_or_else(|| format!("{bytes}B"))
 }
 
-pub(super) fn print_milliseconds(ms: u64) -> String {
+pub(crate) fn print_milliseconds(ms: u64) -> String {
     print(ms, &[("h", 3_600_000), ("m", 60_000), ("s", 1_000)]).unwrap_or_else(|| format!("{ms}ms"))
 }
 
