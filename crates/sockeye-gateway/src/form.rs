@@ -17,6 +17,8 @@ pub enum Form {
     Frame,
     /// The envelope as a line.
     Line,
+    /// The envelope as a datagram of its own.
+    Datagram,
     /// The bare payload as a WebSocket frame of its own kind.
     Raw,
     /// The envelope as an event with its position as id.
@@ -35,7 +37,7 @@ impl Form {
     /// The hub's name for the encoding that holds this form.
     pub fn encoding(self) -> Encoding {
         match self {
-            Form::Frame | Form::Line => ENVELOPE,
+            Form::Frame | Form::Line | Form::Datagram => ENVELOPE,
             Form::Raw => RAW,
             Form::Event => EVENT,
             Form::PatternEvent => PATTERN_EVENT,
@@ -48,6 +50,7 @@ impl Form {
         match self {
             Form::Frame => &encoded[..encoded.len() - 1],
             Form::Line => &encoded[frame_header_bytes(encoded)..],
+            Form::Datagram => &encoded[frame_header_bytes(encoded)..encoded.len() - 1],
             Form::Raw | Form::Event | Form::PatternEvent => encoded,
         }
     }
@@ -55,8 +58,7 @@ impl Form {
 
 /// The envelope of `message`, bare.
 pub fn envelope(message: &Message) -> &[u8] {
-    let line = Form::Line.bytes(message);
-    &line[..line.len() - 1]
+    Form::Datagram.bytes(message)
 }
 
 /// Encodes a message for the hub, which calls this at most once per message and encoding.

@@ -12,15 +12,21 @@
 //! very buffer into which it was received. Everything said to one client keeps one order: while its outbox holds
 //! anything, what is said at once is queued behind it.
 //!
+//! Datagrams have no connection: one [`datagram::Datagrams`] answers for all of them, and keeps state only for those who
+//! proved their address.
+//!
 //! Deliberately absent: sockets, clocks, files, and any decision about who hears what.
 
+pub mod datagram;
 pub mod form;
 pub mod limit;
+pub mod mail;
 pub mod out;
 pub mod site;
 
 mod answer;
 mod connection;
+mod cookie;
 mod detect;
 mod http;
 mod line;
@@ -30,6 +36,7 @@ mod route;
 mod websocket;
 
 pub use connection::{Connection, Context, Ending, Protocol, Transport};
+pub use cookie::CookieKey;
 pub use form::Form;
 pub use limit::Limits;
 pub use out::Out;

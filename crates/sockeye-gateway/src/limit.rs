@@ -36,6 +36,13 @@ pub struct Limits {
     pub answers_bytes_max: usize,
     /// While this many requests wait for another shard's answer (64), a connection is not read.
     pub requests_in_flight_max: usize,
+    /// Datagrams: sessions of one shard (16,384), each a subscriber. More: `too_many`.
+    pub datagram_sessions_max: usize,
+    /// Datagrams: a session ends when no datagram with a valid cookie came for this time (60 s).
+    pub datagram_session_timeout_ms: u64,
+    /// Datagrams: the longest message that is sent as one (1,200 bytes, which nearly every path carries whole). Longer: a
+    /// gap, `too_large`.
+    pub datagram_message_bytes_max: usize,
 }
 
 impl Default for Limits {
@@ -56,6 +63,9 @@ impl Default for Limits {
             close_timeout_ms: 5_000,
             answers_bytes_max: 256 << 10,
             requests_in_flight_max: 64,
+            datagram_sessions_max: 16_384,
+            datagram_session_timeout_ms: 60_000,
+            datagram_message_bytes_max: 1_200,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! One JSON object becomes one call of the hub; what the hub need not know is answered here.
 
 use sockeye_hub::{ClientId, Kind, Past, Position, Publish, Slow, Start, Subscribe, Tag};
-use sockeye_wire::json::{self, BadRequest, Code, Verb};
+use sockeye_wire::json::{self, BadRequest, Code, Request, Verb};
 
 use crate::connection::Context;
 use crate::form::{self, Form};
@@ -48,6 +48,7 @@ pub(crate) fn frame(form: Form, out: &mut Vec<u8>, guess: usize, write: impl FnO
             write(out);
             out.push(b'\n');
         }
+        Form::Datagram => write(out),
         Form::Frame => form::write_framed(out, guess, write),
         Form::Event | Form::PatternEvent => {
             let mut data = Vec::new();
@@ -60,11 +61,22 @@ pub(crate) fn frame(form: Form, out: &mut Vec<u8>, guess: usize, write: impl FnO
 }
 
 /// Handles one object. Returns whether the connection goes on.
+#[inline]
 pub(crate) fn handle(objects: &mut Objects, client: ClientId, text: &str, cx: &mut Context<'_>) -> bool {
-    let request = match json::parse_request_text(text) {
-        Ok(request) => request,
-        Err(bad) => return refuse(objects, client, &bad, cx),
-    };
+    match json::parse_request_text(text) {
+        Ok(request) => carry_out(objects, client, request, cx),
+        Err(bad) => refuse(objects, client, &bad, cx),
+    }
+}
+
+/// Does what a request asks for. Returns whether the connection goes on.
+#[inline]
+pub(crate) fn carry_out(
+    objects: &mut Objects,
+    client: ClientId,
+    request: Request<'_>,
+    cx: &mut Context<'_>,
+) -> bool {
     objects.unreadable_in_a_row = 0;
     let id = request.id.as_ref().map(|id| id.as_str());
     let tag = || id.map_or(Tag::Silent, |id| Tag::Id(id.into()));
@@ -143,7 +155,13 @@ fn bad(objects: &Objects, client: ClientId, id: Option<&str>, why: &str, cx: &mu
     objects.say(client, cx, |out| json::write_error(out, id, Code::BadRequest, why, false));
 }
 
-fn refuse(objects: &mut Objects, client: ClientId, bad: &BadRequest, cx: &mut Context<'_>) -> bool {
+/// Refuses what is no request. Returns whether the connection goes on.
+pub(crate) fn refuse(
+    objects: &mut Objects,
+    client: ClientId,
+    bad: &BadRequest,
+    cx: &mut Context<'_>,
+) -> bool {
     if bad.unreadable {
         return objects.refuse_unreadable(client, bad.code, &bad.why, cx);
     }

@@ -146,18 +146,42 @@ pub fn parse_request(text: &[u8]) -> Result<Request<'_>, BadRequest> {
 /// # Errors
 ///
 /// As [`parse_request`].
+#[inline]
 pub fn parse_request_text(text: &str) -> Result<Request<'_>, BadRequest> {
+    Fields::new().read(text)
+}
+
+/// What one datagram holds: a request or why it is none, and what matters only where a sender's address may be forged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Datagram<'a> {
+    /// The request.
+    pub request: Result<Request<'a>, BadRequest>,
+    /// The value of its `"cookie"`: the empty text, which nobody was ever given, where it is not a string.
+    pub cookie: Option<Cow<'a, str>>,
+    /// It carries the mark of something that was said by a server (`ok`, `error`, `ch`, `pong`, `bye`), or a cookie and
+    /// nothing that could be a verb: whatever else it is, answering it could make two servers talk for ever.
+    pub is_answer: bool,
+}
+
+/// Reads one datagram.
+///
+/// What stands behind the point from which on it cannot be read is not seen; what stands before counts.
+#[must_use]
+pub fn parse_datagram(text: &[u8]) -> Datagram<'_> {
     let mut fields = Fields::new();
-    let mut scanner = Scanner::new(text);
-    if fields.scan(&mut scanner).is_err() {
-        let fault = scanner.fault();
-        return Err(unreadable(fields.id(), Cow::Owned(format!("{} at byte {}", fault.what, fault.at))));
-    }
-    match fields.meaning(scanner.refused) {
-        Ok(request) => Ok(request),
-        Err(refusal) => {
-            Err(BadRequest { id: fields.id(), code: refusal.code, why: refusal.why, unreadable: false })
-        }
+    let request = match std::str::from_utf8(text) {
+        Ok(text) => fields.read(text),
+        Err(_) => Err(unreadable(None, Cow::Borrowed("not UTF-8"))),
+    };
+    let is_verbless =
+        fields.seen & Field::VERBS == 0 && fields.reserved.is_none() && fields.unknown.is_none();
+    Datagram {
+        request,
+        cookie: fields.cookie.map(|value| match value {
+            Value::String(string) => string.text(),
+            _ => Cow::Borrowed(""),
+        }),
+        is_answer: fields.is_answer || (fields.cookie.is_some() && is_verbless),
     }
 }
 
@@ -223,6 +247,10 @@ struct Fields<'a> {
     id_repeated: bool,
     reserved: Option<&'static str>,
     unknown: Option<RawString<'a>>,
+    /// A key that marks what a server says.
+    is_answer: bool,
+    /// The first cookie.
+    cookie: Option<Value<'a>>,
 }
 
 impl<'a> Fields<'a> {
@@ -234,6 +262,24 @@ impl<'a> Fields<'a> {
             id_repeated: false,
             reserved: None,
             unknown: None,
+            is_answer: false,
+            cookie: None,
+        }
+    }
+
+    /// Reads the whole text, and says what it asks for.
+    #[inline]
+    fn read(&mut self, text: &'a str) -> Result<Request<'a>, BadRequest> {
+        let mut scanner = Scanner::new(text);
+        if self.scan(&mut scanner).is_err() {
+            let fault = scanner.fault();
+            return Err(unreadable(self.id(), Cow::Owned(format!("{} at byte {}", fault.what, fault.at))));
+        }
+        match self.meaning(scanner.refused) {
+            Ok(request) => Ok(request),
+            Err(refusal) => {
+                Err(BadRequest { id: self.id(), code: refusal.code, why: refusal.why, unreadable: false })
+            }
         }
     }
 
@@ -270,7 +316,7 @@ impl<'a> Fields<'a> {
     fn add(&mut self, key: RawString<'a>, value: Value<'a>) {
         let known =
             if key.escaped { Field::new(key.text().as_bytes()) } else { Field::new(key.inner_bytes()) };
-        let Some(known) = known else { return self.add_unknown(key) };
+        let Some(known) = known else { return self.add_unknown(key, value) };
         if self.seen & known.bit() != 0 {
             self.repeated.get_or_insert(key);
             self.id_repeated |= known == Field::Id;
@@ -280,11 +326,16 @@ impl<'a> Fields<'a> {
         self.values[known as usize] = value;
     }
 
-    fn add_unknown(&mut self, key: RawString<'a>) {
+    fn add_unknown(&mut self, key: RawString<'a>, value: Value<'a>) {
         let name = key.text();
-        if let Some(&word) = RESERVED_VERBS.iter().find(|&&word| word == name) {
+        if name == "cookie" {
+            self.cookie.get_or_insert(value);
+        } else if let Some(&word) = RESERVED_VERBS.iter().find(|&&word| word == name) {
             self.reserved.get_or_insert(word);
-        } else if !ANSWER_KEYS.contains(&&*name) {
+        } else if ANSWER_KEYS.contains(&&*name) {
+            // A gap is a push, and has its channel beside it.
+            self.is_answer |= name != "gap";
+        } else {
             self.unknown.get_or_insert(key);
         }
     }
@@ -474,8 +525,8 @@ fn into_bytes(text: Cow<'_, str>) -> Cow<'_, [u8]> {
 /// Verbs that later versions have; until then they are known to be unknown.
 const RESERVED_VERBS: [&str; 7] = ["auth", "here", "presence", "serve", "ask", "answer", "group"];
 
-/// Keys that mark what a server sends (and a datagram's cookie): never verbs.
-const ANSWER_KEYS: [&str; 7] = ["ok", "error", "ch", "pong", "bye", "gap", "cookie"];
+/// Keys that mark what a server sends: never verbs. (Nor is a datagram's cookie.)
+const ANSWER_KEYS: [&str; 6] = ["ok", "error", "ch", "pong", "bye", "gap"];
 
 const ID_BYTES_MAX: usize = 64;
 

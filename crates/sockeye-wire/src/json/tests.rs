@@ -365,6 +365,40 @@ fn codes_have_their_words_and_statuses() {
     assert!(!Code::TooLarge.retry());
 }
 
+#[test]
+fn what_a_server_says_is_known_wherever_the_mark_stands() {
+    for text in [
+        r#"{"ok":1}"#,
+        r#"{"error":null,"code":"busy","why":"","retry":true}"#,
+        r#"{"ch":"a","at":"k3f:1","t":1,"data":{"sub":"a"}}"#,
+        r#"{"pong":1,"cookie":"0123456789abcdef"}"#,
+        r#"{"bye":"drain"}"#,
+        r#"{"cookie":"0123456789abcdef"}"#,
+        r#"{"cookie":1,"id":7,"data":2}"#,
+        r#"{"sub":"a","id":1,"ok":1}"#,
+        r#"{"ok":1,"dance":2}"#,
+        r#"{"ok":1,"ok":2,"ping":1"#,
+    ] {
+        assert!(parse_datagram(text.as_bytes()).is_answer, "{text}");
+    }
+    for text in
+        [r#"{"sub":"a"}"#, r#"{"sub":"a","cookie":"x"}"#, r#"{"dance":1,"cookie":"x"}"#, "{}", "", "ok"]
+    {
+        assert!(!parse_datagram(text.as_bytes()).is_answer, "{text}");
+    }
+}
+
+#[test]
+fn a_datagram_is_its_request_and_its_cookie() {
+    let datagram = parse_datagram(br#"{"sub":"c","cookie":"\u0061b","cookie":"c"}"#);
+    assert_eq!(datagram.request.unwrap().verb, subscribe("c"));
+    assert_eq!(datagram.cookie.unwrap(), "ab");
+
+    assert_eq!(parse_datagram(br#"{"ping":1,"cookie":["x"]}"#).cookie.unwrap(), "");
+    assert_eq!(parse_datagram(br#"{"ping":1}"#).cookie, None);
+    assert_eq!(parse_datagram(b"\xFF").request.unwrap_err().why, "not UTF-8");
+}
+
 fn subscribe(name: &str) -> Verb<'_> {
     Verb::Subscribe { name: name.into(), since: None, last: None, own: true, slow: Slow::All }
 }

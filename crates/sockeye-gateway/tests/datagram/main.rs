@@ -1,0 +1,6 @@
+//! The datagram machine through its public door.
+
+mod world;
+
+mod amplification;
+mod session;

@@ -1,0 +1,223 @@
+//! What a session is: how it begins, what it hears, how it ends.
+
+use sockeye_gateway::Limits;
+use sockeye_gateway::mail::{PeerAddress, Source};
+use sockeye_hub::ShardInfo;
+
+use crate::world::{World, cookie_in, source, texts};
+
+#[test]
+fn a_subscriber_proves_its_address_and_hears() {
+    let mut world = World::new();
+    let ear = source("192.0.2.1:4000");
+
+    let cookie = cookie_in(&world.receive(&ear, r#"{"sub":"a","id":7}"#)).expect("a cookie first");
+    let answer = world.receive(&ear, format!(r#"{{"sub":"a","id":7,"cookie":"{cookie}"}}"#));
+    let heard = world.receive(&source("192.0.2.2:1"), r#"{"pub":"a","data":"hi","id":1}"#);
+
+    assert!(texts(&answer)[0].starts_with(r#"{"ok":7,"at":""#), "{answer:?}");
+    assert!(texts(&heard)[0].starts_with(r#"{"ok":1,"at":""#), "{heard:?}");
+    assert_eq!(heard[1].0, ear);
+    assert!(texts(&heard)[1].ends_with(r#""data":"hi"}"#), "{heard:?}");
+    assert_eq!(world.datagrams.sessions(), 1);
+}
+
+#[test]
+fn a_cookie_that_is_not_good_is_answered_by_one_that_is() {
+    let mut world = World::new();
+    let (ear, thief) = (source("192.0.2.1:4000"), source("192.0.2.1:4001"));
+    let cookie = world.cookie(&ear);
+
+    for (source, cookie) in
+        [(&thief, cookie.as_str()), (&ear, "0123456789abcdef"), (&ear, ""), (&ear, "x"), (&ear, &cookie[1..])]
+    {
+        for verb in [r#""sub":"a""#, r#""pub":"a","data":1"#, r#""ping":1"#, r#""hello":1,"id":1"#] {
+            let letters = world.receive(source, format!(r#"{{{verb},"cookie":"{cookie}"}}"#));
+            assert!(cookie_in(&letters).is_some(), "{verb} {cookie}: {letters:?}");
+        }
+    }
+    assert_eq!(world.datagrams.sessions(), 0);
+    assert_eq!(world.hub.stats().published, 0);
+}
+
+#[test]
+fn a_session_ends_a_minute_after_the_last_valid_cookie() {
+    let mut world = World::new();
+    let ear = source("192.0.2.1:4000");
+    let mut cookie = world.subscribe(&ear, "a");
+
+    for _ in 0..20 {
+        world.pass(50_000);
+        let letters = world.receive(&ear, format!(r#"{{"ping":1,"cookie":"{cookie}"}}"#));
+        let pong: serde_json::Value = serde_json::from_str(texts(&letters)[0]).expect("JSON");
+        assert_eq!(pong["pong"], 1);
+        // What is about to grow old is replaced in good time, in the pong itself.
+        if let Some(next) = pong.get("cookie") {
+            cookie = next.as_str().expect("a text").to_owned();
+        }
+    }
+    // Without the cookie nothing is renewed, whoever sent it.
+    world.pass(30_000);
+    assert_eq!(texts(&world.receive(&ear, r#"{"ping":2}"#)), [r#"{"pong":2}"#]);
+    assert_eq!(world.datagrams.sessions(), 1);
+    world.pass(30_000);
+
+    assert_eq!(world.datagrams.sessions(), 0);
+    assert_eq!(world.hub.stats().subscriptions, 0);
+    // Its owner is told, instead of waiting for ever.
+    let letters = world.receive(&ear, format!(r#"{{"ping":1,"cookie":"{cookie}"}}"#));
+    assert!(texts(&letters)[0].contains(r#""code":"gone""#), "{letters:?}");
+}
+
+#[test]
+fn what_no_datagram_can_answer_is_refused_by_name() {
+    let mut world = World::new();
+    let ear = source("192.0.2.1:4000");
+    let cookie = world.cookie(&ear);
+
+    for (request, said) in [
+        (r#""sub":"a","since":"k3f:1","id":5"#, "since"),
+        (r#""sub":"a","last":5,"id":5"#, "last"),
+        (r#""past":"a","id":5"#, "past"),
+    ] {
+        let letters = world.receive(&ear, format!(r#"{{{request},"cookie":"{cookie}"}}"#));
+        assert!(texts(&letters)[0].starts_with(r#"{"error":5,"code":"bad_request""#), "{letters:?}");
+        assert!(texts(&letters)[0].contains(said), "{letters:?}");
+    }
+    let letters =
+        world.receive_cut(&ear, &format!(r#"{{"cookie":"{cookie}","pub":"a","data":"{}"#, "x".repeat(99)));
+    assert!(texts(&letters)[0].contains(r#""code":"too_large""#), "{letters:?}");
+}
+
+#[test]
+fn a_message_over_the_length_of_a_datagram_is_a_gap() {
+    let mut world = World::new();
+    let ear = source("192.0.2.1:4000");
+    world.subscribe(&ear, "a");
+    let publisher = source("192.0.2.2:1");
+
+    // The envelope counts, not the payload: find the last length that fits.
+    let envelope = world.receive(&publisher, r#"{"pub":"a","data":""}"#)[0].1.len();
+    let fits =
+        world.receive(&publisher, format!(r#"{{"pub":"a","data":"{}"}}"#, "x".repeat(1_200 - envelope)));
+    let not =
+        world.receive(&publisher, format!(r#"{{"pub":"a","data":"{}"}}"#, "x".repeat(1_201 - envelope)));
+
+    assert_eq!(fits[0].1.len(), 1_200);
+    let gap: serde_json::Value = serde_json::from_str(&not[0].1).expect("JSON");
+    assert_eq!(gap["ch"], "a");
+    assert_eq!(gap["gap"]["why"], "too_large");
+    assert_eq!(gap["gap"]["from"], gap["gap"]["to"]);
+    assert!(gap["gap"]["to"].as_str().expect("a position").ends_with(":3"));
+}
+
+#[test]
+fn who_has_a_session_publishes_as_itself_with_its_cookie() {
+    let mut world = World::new();
+    let ear = source("192.0.2.1:4000");
+    let cookie = world.cookie(&ear);
+    world.receive(&ear, format!(r#"{{"sub":"a","self":false,"cookie":"{cookie}"}}"#));
+
+    let own = world.receive(&ear, format!(r#"{{"pub":"a","data":1,"id":1,"cookie":"{cookie}"}}"#));
+    let others = world.receive(&ear, r#"{"pub":"a","data":2,"id":2}"#);
+
+    assert_eq!(own.len(), 1, "{own:?}");
+    assert_eq!(others.len(), 2, "{others:?}");
+}
+
+#[test]
+fn what_the_socket_does_not_take_is_said_later_in_order() {
+    let mut world = World::new();
+    let (ear, publisher) = (source("192.0.2.1:4000"), source("192.0.2.2:1"));
+    world.subscribe(&ear, "a");
+
+    world.receive_unsent(&publisher, r#"{"pub":"a","data":1}"#);
+    for n in 2..=100 {
+        assert_eq!(world.receive(&publisher, format!(r#"{{"pub":"a","data":{n}}}"#)).len(), 0);
+    }
+    world.datagrams.unblock(0, &mut world.hub);
+    world.flush();
+    let letters = world.take();
+
+    let heard: Vec<String> = (1..=100).map(|n| format!("\"data\":{n}}}")).collect();
+    assert_eq!(letters.len(), 100);
+    assert!(letters.iter().zip(&heard).all(|((_, text), end)| text.ends_with(end.as_str())));
+    assert_eq!(world.datagrams.counts().udp.send_dropped, 0);
+}
+
+#[test]
+fn sessions_are_bounded_and_the_next_is_told() {
+    let mut world =
+        World::with(Limits { datagram_sessions_max: 3, ..Limits::default() }, ShardInfo::single());
+
+    for port in 1..=3 {
+        world.subscribe(&source(&format!("192.0.2.1:{port}")), "a");
+    }
+    let fourth = source("192.0.2.1:4");
+    let cookie = world.cookie(&fourth);
+    let letters = world.receive(&fourth, format!(r#"{{"sub":"a","id":9,"cookie":"{cookie}"}}"#));
+
+    assert!(texts(&letters)[0].starts_with(r#"{"error":9,"code":"too_many""#), "{letters:?}");
+    assert!(texts(&letters)[0].ends_with(r#""retry":true}"#), "{letters:?}");
+    world.pass(60_000);
+    world.subscribe(&fourth, "a");
+}
+
+#[test]
+fn a_drain_says_goodbye_to_every_session() {
+    let mut world = World::new();
+    for port in 1..=3 {
+        world.subscribe(&source(&format!("192.0.2.1:{port}")), "a");
+    }
+
+    let letters = world.drain();
+
+    assert_eq!(texts(&letters), [r#"{"bye":"drain","reconnect":[500,15000]}"#; 3]);
+    assert_eq!(world.datagrams.sessions(), 0);
+    assert_eq!(world.datagrams.poll_timeout(), None);
+}
+
+#[test]
+fn a_publisher_is_answered_when_another_shard_has() {
+    let shards = [0, 1].map(|index| ShardInfo { index, count: 2 });
+    let [mut here, mut there] = shards.map(|shard| World::with(Limits::default(), shard));
+    let away = (0..).map(|n| format!("c{n}")).find(|name| here.hub.home_of(name) == 1).expect("one is");
+    let asked = here.limits.requests_in_flight_max;
+
+    let mut letters = Vec::new();
+    for n in 0..asked {
+        let source = source(&format!("192.0.2.1:{}", n + 1));
+        letters.extend(here.receive(&source, format!(r#"{{"pub":"{away}","data":1,"id":{n}}}"#)));
+    }
+    assert_eq!(letters.len(), 0);
+    assert_eq!(here.datagrams.room(&here.hub, &here.limits), 0);
+    while let Some((_, message)) = here.hub.poll_shard_output() {
+        there.hub.handle_shard(0, message, there.now);
+    }
+    while let Some((_, message)) = there.hub.poll_shard_output() {
+        here.hub.handle_shard(1, message, here.now);
+    }
+    here.flush();
+    letters = here.take();
+
+    letters.sort();
+    assert_eq!(letters.len(), asked);
+    for (to, text) in letters {
+        let PeerAddress::Ip(address) = to.peer else { panic!("an address of ours") };
+        assert!(text.starts_with(&format!(r#"{{"ok":{},"#, address.port() - 1)), "{address} {text}");
+    }
+    assert_eq!(here.datagrams.room(&here.hub, &here.limits), asked);
+}
+
+#[test]
+fn who_is_not_bound_publishes_and_is_never_answered() {
+    let mut world = World::new();
+    let unnamed = Source { socket: 0, peer: PeerAddress::Unnamed };
+
+    for text in [r#"{"pub":"a","data":1,"id":1}"#, r#"{"sub":"a"}"#, r#"{"ping":1}"#, r#"{"hello":1,"id":1}"#]
+    {
+        assert_eq!(world.receive(&unnamed, text), []);
+    }
+    assert_eq!(world.hub.stats().published, 1);
+    assert_eq!(world.datagrams.counts().unix.unanswered, 4);
+}
