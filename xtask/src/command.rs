@@ -51,7 +51,8 @@ pub(crate) fn watch(command: &mut Command, mut line: impl FnMut(&str)) -> Result
 /// The first of several programs that stands on `PATH`.
 pub(crate) fn on_path(names: &[&str]) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
-    let folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    // Servers are in a folder that not every user has on PATH.
+    let folders: Vec<PathBuf> = std::env::split_paths(&path).chain(["/usr/sbin".into()]).collect();
     names
         .iter()
         .flat_map(|name| folders.iter().map(move |folder| folder.join(name)))

@@ -1,7 +1,7 @@
 //! `cargo xtask`: one door for automation, the same on a laptop and on a build machine.
 //!
 //! Each door is a file: [`mod@test`] runs everything that must hold, [`mod@tidy`] checks the rules of the house,
-//! [`autobahn`] and [`clients`] drive the real binary from outside, [`fuzz`] looks for new inputs.
+//! [`autobahn`], [`clients`] and [`proxies`] drive the real binary from outside, [`fuzz`] looks for new inputs.
 //! Deliberately absent: anything that publishes or deploys, and shell scripts (what runs here is Rust, so that it
 //! is read, formatted and tested like the rest).
 
@@ -12,6 +12,7 @@ mod autobahn;
 mod clients;
 mod command;
 mod fuzz;
+mod proxies;
 mod server;
 mod size;
 mod step;
@@ -77,6 +78,14 @@ fn run() -> Result<ExitCode> {
             }
             Ok(report.finish())
         }
+        "proxies" => {
+            refuse_rest(&arguments)?;
+            let mut report = Report::new(workspace.is_build_machine());
+            if let Some(binary) = server::build_step(&workspace, &mut report) {
+                proxies::steps(&workspace, &binary, &mut report);
+            }
+            Ok(report.finish())
+        }
         "help" | "--help" | "-h" => {
             println!("{USAGE}");
             Ok(ExitCode::SUCCESS)
@@ -137,6 +146,7 @@ cargo xtask DOOR
   autobahn [--cases '1.*,7.*']
                              Autobahn's fuzzing client against /echo of the release build
   clients                    Chromium, Python, npm ws, curl and nc against the release build
+  proxies                    nginx, HAProxy and Caddy, as docs/examples sets them up, in front of the release build
 
   --install                  with any door: fetch what is missing into target/ and, for programs, with
                              apt-get; without it, a step that lacks something is skipped and says so

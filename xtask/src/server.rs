@@ -79,6 +79,11 @@ impl Server {
         }
         Ok(server)
     }
+
+    /// Asks it to end in good order.
+    pub(crate) fn terminate(&self) -> Result<()> {
+        run(Command::new("kill").args(["-TERM", &self.child.id().to_string()]))
+    }
 }
 
 impl Drop for Server {

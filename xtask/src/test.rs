@@ -10,7 +10,7 @@ use anyhow::{Result, bail};
 use crate::command::{run, watch};
 use crate::step::{Missing, Outcome, Report};
 use crate::workspace::Workspace;
-use crate::{autobahn, clients, server, size, tidy, tools};
+use crate::{autobahn, clients, proxies, server, size, tidy, tools};
 
 /// Runs all steps and prints the report.
 pub(crate) fn everything(workspace: &Workspace) -> ExitCode {
@@ -38,9 +38,10 @@ pub(crate) fn everything(workspace: &Workspace) -> ExitCode {
         Some(binary) => {
             report.step("Autobahn", || autobahn::step(workspace, &binary, autobahn::CASES));
             clients::steps(workspace, &binary, &mut report);
+            proxies::steps(workspace, &binary, &mut report);
             report.step("size of the binary", || size::binary(&binary));
         }
-        None => report.step("Autobahn, clients, size", || {
+        None => report.step("Autobahn, clients, proxies, size", || {
             Err(Missing::new("the release build", "mend the step above").into())
         }),
     }
