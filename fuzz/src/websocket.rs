@@ -1,7 +1,9 @@
-//! WebSocket frames: the same events and the same error however the stream is cut, and a message written is read.
+//! WebSocket frames: the same events and the same error however the stream is cut, and a message written is read, with
+//! compression and without.
 
 use sockeye_wire::websocket::{
-    Decoder, Error, Event, MessageKind, Opcode, Role, write_frame, write_masked_frame,
+    Decoder, DeflateOffer, DeflateTerms, Error, Event, MessageKind, Opcode, Role, compress_alone,
+    write_compressed_frame, write_frame, write_masked_compressed_frame, write_masked_frame,
 };
 
 use super::Stream;
@@ -19,14 +21,25 @@ pub fn websocket_client(data: &[u8]) {
 fn check(role: Role, data: &[u8]) {
     let Some(stream) = Stream::new(data) else { return };
 
-    let session = decode(role, &stream.whole());
+    for inflates in [None, Some(Takeover::Never), Some(Takeover::Both)] {
+        let session = decode(role, inflates, &stream.whole());
 
-    assert_eq!(session, decode(role, &stream.cut()));
-    for heard in &session.heard {
-        assert!(heard.bytes.len() <= MESSAGE_BYTES_MAX);
-        let again = decode(role, &[&encode(role, heard, stream.seed)]);
-        assert_eq!((&again.heard[..], again.error), (std::slice::from_ref(heard), None));
+        assert_eq!(session, decode(role, inflates, &stream.cut()));
+        for heard in &session.heard {
+            assert!(heard.bytes.len() <= MESSAGE_BYTES_MAX);
+            for frame in encode(role, inflates.is_some(), heard, stream.seed) {
+                let again = decode(role, inflates, &[&frame]);
+                assert_eq!((&again.heard[..], again.error), (std::slice::from_ref(heard), None));
+            }
+        }
     }
+}
+
+/// Whether compressed messages refer to those before them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Takeover {
+    Never,
+    Both,
 }
 
 /// An event with its bytes.
@@ -51,8 +64,13 @@ struct Session {
     error: Option<Error>,
 }
 
-fn decode(role: Role, pieces: &[&[u8]]) -> Session {
+fn decode(role: Role, inflates: Option<Takeover>, pieces: &[&[u8]]) -> Session {
     let mut decoder = Decoder::new(role, MESSAGE_BYTES_MAX);
+    if let Some(takeover) = inflates {
+        let terms = DeflateTerms { takeover: takeover == Takeover::Both, window_bits_max: 15 };
+        let agreed = DeflateOffer::accept(&[DeflateOffer::default()], terms).expect("there is an offer");
+        decoder = decoder.inflate(&agreed);
+    }
     let mut heard = Vec::new();
     for piece in pieces {
         // Payloads are unmasked in place, so each run gets its own copy.
@@ -74,8 +92,8 @@ fn decode(role: Role, pieces: &[&[u8]]) -> Session {
     Session { heard, error: None }
 }
 
-/// The event as one frame, as the other side would send it.
-fn encode(role: Role, heard: &Heard, seed: u16) -> Vec<u8> {
+/// The event as one frame, as the other side would send it: plain, and compressed if it can be.
+fn encode(role: Role, compresses: bool, heard: &Heard, seed: u16) -> Vec<Vec<u8>> {
     let mut payload = heard.bytes.clone();
     let opcode = match heard.what {
         What::Message(MessageKind::Text) => Opcode::Text,
@@ -89,15 +107,21 @@ fn encode(role: Role, heard: &Heard, seed: u16) -> Vec<u8> {
             Opcode::Close
         }
     };
-    let mut frame = Vec::new();
-    match role {
-        Role::Client => write_frame(&mut frame, opcode, &payload),
-        Role::Server => {
-            let [low, high] = seed.to_le_bytes();
-            write_masked_frame(&mut frame, opcode, &payload, [low, high, !low, 0]);
+    let [low, high] = seed.to_le_bytes();
+    let mask = [low, high, !low, 0];
+    let (mut plain, mut compressed) = (Vec::new(), Vec::new());
+    let compress = |out: &mut Vec<u8>| compresses && !opcode.is_control() && compress_alone(&payload, out);
+    let is_compressed = match role {
+        Role::Client => {
+            write_frame(&mut plain, opcode, &payload);
+            write_compressed_frame(&mut compressed, opcode, payload.len(), compress)
         }
-    }
-    frame
+        Role::Server => {
+            write_masked_frame(&mut plain, opcode, &payload, mask);
+            write_masked_compressed_frame(&mut compressed, opcode, payload.len(), mask, compress)
+        }
+    };
+    if is_compressed { vec![plain, compressed] } else { vec![plain] }
 }
 
 /// Small, so that short inputs reach it, and above 125, so that two sizes of length fields are below it.

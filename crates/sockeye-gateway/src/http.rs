@@ -276,7 +276,7 @@ impl Http {
     }
 
     fn accept(&mut self, client: ClientId, key: &str, mode: Mode, cx: &mut Context<'_>) -> Next {
-        cx.say(client, |out| websocket::write_accept(out, key, None));
+        cx.say(client, |out| websocket::write_accept(out, key, None, None));
         Next::Becomes(State::Socket(Socket::new(mode, cx.limits)))
     }
 
@@ -392,7 +392,7 @@ impl Http {
                     Reply::error(Code::Gone, &why).write(out, &self.manner);
                     return Next::Ends("gone");
                 }
-                websocket::write_accept(out, &key, None);
+                websocket::write_accept(out, &key, None, None);
                 Next::Becomes(State::Socket(Socket::new(Mode::Raw(raw), limits)))
             }
         }

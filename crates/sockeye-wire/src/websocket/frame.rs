@@ -19,6 +19,8 @@ const CONTROL_BYTES_MAX: usize = 125;
 const FIN: u8 = 0x80;
 const MASKED: u8 = 0x80;
 const RESERVED_BITS: u8 = 0x70;
+/// RFC 7692, 6: RSV1 on its first frame says that a message is compressed.
+pub(super) const COMPRESSED: u8 = 0x40;
 
 /// What a frame is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +65,8 @@ impl Opcode {
 pub(super) struct Head {
     pub(super) fin: bool,
     pub(super) opcode: Opcode,
+    /// The first frame of a compressed message.
+    pub(super) compressed: bool,
     /// All zero where frames are not masked.
     pub(super) mask: [u8; 4],
     pub(super) payload_bytes: u64,
@@ -70,15 +74,20 @@ pub(super) struct Head {
 
 impl Head {
     /// Reads the header at the beginning of `bytes` and tells how long it is. `Ok(None)`: it is not all there, and what
-    /// is there breaks no rule.
-    pub(super) fn parse(bytes: &[u8], role: Role) -> Result<Option<(Head, usize)>, Error> {
+    /// is there breaks no rule. `inflates`: compression was agreed on.
+    pub(super) fn parse(bytes: &[u8], role: Role, inflates: bool) -> Result<Option<(Head, usize)>, Error> {
         let Some(&first) = bytes.first() else { return Ok(None) };
         // RFC 6455, 5.2: reserved bits must be 0 unless an extension gives them a meaning.
-        if first & RESERVED_BITS != 0 {
+        let compressed = inflates && first & RESERVED_BITS == COMPRESSED;
+        if first & RESERVED_BITS != 0 && !compressed {
             return Err(Error::ReservedBits);
         }
         let fin = first & FIN != 0;
         let opcode = Opcode::from_bits(first & 0x0f)?;
+        // RFC 7692, 6.1: only the first frame of a message has it, and no control frame.
+        if compressed && !matches!(opcode, Opcode::Text | Opcode::Binary) {
+            return Err(Error::ReservedBits);
+        }
         if opcode.is_control() && !fin {
             // RFC 6455, 5.5: control frames must not be fragmented.
             return Err(Error::ControlFragmented);
@@ -119,7 +128,7 @@ impl Head {
                 None => return Ok(None),
             },
         };
-        Ok(Some((Head { fin, opcode, mask, payload_bytes }, header_bytes)))
+        Ok(Some((Head { fin, opcode, compressed, mask, payload_bytes }, header_bytes)))
     }
 }
 
@@ -131,6 +140,13 @@ pub struct FrameHeader {
 }
 
 impl FrameHeader {
+    /// The same for a payload that is compressed (RFC 7692, 6.1).
+    #[must_use]
+    pub fn compressed(mut self) -> FrameHeader {
+        self.bytes[0] |= COMPRESSED;
+        self
+    }
+
     /// Gives the 2, 4 or 10 bytes that go on the wire.
     #[inline]
     pub fn as_slice(&self) -> &[u8] {
@@ -173,6 +189,47 @@ pub fn write_frame(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
         out.extend_from_slice(header.as_slice());
     }
     out.extend_from_slice(payload);
+}
+
+/// Appends a server's message as a compressed frame: `compress` appends its payload, of at most `payload_bytes_max`
+/// bytes, or nothing and returns false. Returns whether there is a frame.
+pub fn write_compressed_frame(
+    out: &mut Vec<u8>,
+    opcode: Opcode,
+    payload_bytes_max: usize,
+    compress: impl FnOnce(&mut Vec<u8>) -> bool,
+) -> bool {
+    let start = out.len();
+    let room = frame_header(opcode, payload_bytes_max).as_slice().len();
+    out.resize(start + room, 0);
+    if !compress(out) {
+        out.truncate(start);
+        return false;
+    }
+    let header = frame_header(opcode, out.len() - start - room).compressed();
+    let header = header.as_slice();
+    // What became smaller may need a smaller header.
+    out.drain(start..start + room - header.len());
+    out[start..start + header.len()].copy_from_slice(header);
+    true
+}
+
+/// Appends a client's message as a compressed frame, masked with `mask`; see [`write_compressed_frame`].
+pub fn write_masked_compressed_frame(
+    out: &mut Vec<u8>,
+    opcode: Opcode,
+    payload_bytes_max: usize,
+    mask: [u8; 4],
+    compress: impl FnOnce(&mut Vec<u8>) -> bool,
+) -> bool {
+    let mut payload = Vec::new();
+    if payload_bytes_max == 0 || !compress(&mut payload) {
+        return false;
+    }
+    let start = out.len();
+    write_masked_frame(out, opcode, &payload, mask);
+    out[start] |= COMPRESSED;
+    true
 }
 
 /// Appends a client's frame: masked with `mask`, which must be unpredictable (RFC 6455, 5.3), and unfragmented.

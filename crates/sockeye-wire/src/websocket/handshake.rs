@@ -3,20 +3,22 @@
 //! A server parses the request as HTTP first (`http`), gives the method, version and headers to [`verify_upgrade`] and
 //! answers with [`write_accept`]. A client writes [`write_upgrade_request`] and reads [`parse_upgrade_response`].
 //!
-//! Deliberately absent: extensions (what is offered is not looked at, and a response that has one is an error), the
-//! `Origin` and `Host` headers (whom to admit is the gateway's decision), redirects and authentication.
+//! Deliberately absent: extensions other than compression, the `Origin` and `Host` headers (whom to admit is the
+//! gateway's decision), redirects and authentication.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use sha1_smol::Sha1;
+
+use super::extension::{self, Deflate, DeflateOffer};
 
 /// RFC 6455, 1.3: what is appended to a key before it is hashed.
 const ACCEPT_GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 /// Subprotocols that one request may offer; more are refused.
-const SUBPROTOCOLS_MAX: usize = 32;
+pub(super) const SUBPROTOCOLS_MAX: usize = 32;
 
 /// The head of a response that is not complete within this many bytes is refused.
-const RESPONSE_HEAD_BYTES_MAX: usize = 16 * 1024;
+pub(super) const RESPONSE_HEAD_BYTES_MAX: usize = 16 * 1024;
 
 /// Headers that a response may have; more are refused.
 const RESPONSE_HEADERS_MAX: usize = 64;
@@ -28,6 +30,8 @@ pub struct Upgrade<'a> {
     pub key: &'a str,
     /// What the client would like to speak, its favourite first.
     pub subprotocols: Vec<&'a str>,
+    /// How the client would like messages to be compressed, its favourite first; none if it would not.
+    pub deflate: Vec<DeflateOffer>,
 }
 
 /// Why a request to upgrade is refused.
@@ -78,6 +82,8 @@ pub fn verify_upgrade<'a, V: AsRef<[u8]> + ?Sized + 'a>(
     let (mut keys, mut versions) = (Once::default(), Once::default());
     let mut subprotocols = Vec::new();
     let mut subprotocols_are_bad = false;
+    let mut deflate = Vec::new();
+    let mut extensions_are_bad = false;
     for (name, value) in headers {
         let value = value.as_ref().trim_ascii();
         if name.eq_ignore_ascii_case("upgrade") {
@@ -97,6 +103,8 @@ pub fn verify_upgrade<'a, V: AsRef<[u8]> + ?Sized + 'a>(
                     _ => subprotocols_are_bad = true,
                 }
             }
+        } else if name.eq_ignore_ascii_case("sec-websocket-extensions") {
+            extensions_are_bad |= !extension::read_offers(value, &mut deflate);
         } else if name.eq_ignore_ascii_case("content-length") {
             has_body |= value != b"0";
         } else if name.eq_ignore_ascii_case("transfer-encoding") {
@@ -128,7 +136,11 @@ pub fn verify_upgrade<'a, V: AsRef<[u8]> + ?Sized + 'a>(
     if subprotocols_are_bad {
         return refuse(BAD_REQUEST, "sec-websocket-protocol must be at most 32 tokens");
     }
-    Ok(Some(Upgrade { key, subprotocols }))
+    // RFC 6455, 9.1: what does not follow the grammar fails the connection.
+    if extensions_are_bad {
+        return refuse(BAD_REQUEST, "sec-websocket-extensions must be a list of extensions with parameters");
+    }
+    Ok(Some(Upgrade { key, subprotocols, deflate }))
 }
 
 /// Computes the answer to a key: `Sec-WebSocket-Accept`, 28 characters of base64 (RFC 6455, 4.2.2, 5.4).
@@ -141,8 +153,9 @@ pub fn accept_key(key: &str) -> [u8; 28] {
     accept
 }
 
-/// Appends the response after which frames follow. `subprotocol` is one of those that were offered.
-pub fn write_accept(out: &mut Vec<u8>, key: &str, subprotocol: Option<&str>) {
+/// Appends the response after which frames follow. `subprotocol` is one of those that were offered, `deflate` what was
+/// accepted of the offers.
+pub fn write_accept(out: &mut Vec<u8>, key: &str, subprotocol: Option<&str>, deflate: Option<&Deflate>) {
     out.extend_from_slice(
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ",
     );
@@ -151,6 +164,10 @@ pub fn write_accept(out: &mut Vec<u8>, key: &str, subprotocol: Option<&str>) {
         debug_assert!(token(subprotocol.as_bytes()).is_some(), "{subprotocol:?} cannot have been offered");
         out.extend_from_slice(b"\r\nSec-WebSocket-Protocol: ");
         out.extend_from_slice(subprotocol.as_bytes());
+    }
+    if let Some(deflate) = deflate {
+        out.extend_from_slice(b"\r\nSec-WebSocket-Extensions: ");
+        deflate.write(out);
     }
     out.extend_from_slice(b"\r\n\r\n");
 }
@@ -179,7 +196,7 @@ pub enum UpgradeRequestError {
 }
 
 /// Appends a client's request (RFC 6455, 4.1). `path` includes the query; subprotocols are offered by a header
-/// `Sec-WebSocket-Protocol` among `headers`.
+/// `Sec-WebSocket-Protocol` among `headers`. If compression is offered, the same offer reads the response.
 ///
 /// # Errors
 ///
@@ -190,9 +207,16 @@ pub fn write_upgrade_request(
     path: &str,
     key: &str,
     headers: &[(&str, &str)],
+    deflate: Option<&DeflateOffer>,
 ) -> Result<(), UpgradeRequestError> {
-    const OWN_HEADERS: [&str; 5] =
-        ["host", "upgrade", "connection", "sec-websocket-key", "sec-websocket-version"];
+    const OWN_HEADERS: [&str; 6] = [
+        "host",
+        "upgrade",
+        "connection",
+        "sec-websocket-key",
+        "sec-websocket-version",
+        "sec-websocket-extensions",
+    ];
 
     if host.is_empty() || !host.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(UpgradeRequestError::Host(host.to_owned()));
@@ -216,6 +240,10 @@ pub fn write_upgrade_request(
     out.extend_from_slice(b"\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13");
     out.extend_from_slice(b"\r\nSec-WebSocket-Key: ");
     out.extend_from_slice(key.as_bytes());
+    if let Some(offer) = deflate {
+        out.extend_from_slice(b"\r\nSec-WebSocket-Extensions: ");
+        offer.write(out);
+    }
     for (name, value) in headers {
         for part in ["\r\n", name, ": ", value] {
             out.extend_from_slice(part.as_bytes());
@@ -232,6 +260,8 @@ pub struct UpgradeResponse<'a> {
     pub head_bytes: usize,
     /// The subprotocol that the server chose.
     pub subprotocol: Option<&'a str>,
+    /// How messages are compressed, if they are.
+    pub deflate: Option<Deflate>,
 }
 
 /// Why a response is not a server's consent (RFC 6455, 4.1).
@@ -255,8 +285,8 @@ pub enum UpgradeResponseError {
     /// `Sec-WebSocket-Accept` does not fit the key: whoever answered did not read the request.
     #[error("the response does not answer the key that was sent")]
     WrongAccept,
-    /// The server wants an extension, and none was offered.
-    #[error("the server uses extension {0:?}, which was not offered")]
+    /// The server wants an extension that was not offered, or offered otherwise.
+    #[error("the server uses extension {0:?}, which was not offered so")]
     Extension(String),
     /// The server chose a subprotocol that was not offered.
     #[error("the server chose subprotocol {0:?}, which was not offered")]
@@ -266,7 +296,7 @@ pub enum UpgradeResponseError {
     TooLong,
 }
 
-/// Reads the response to a request that was sent with `key` and offered `subprotocols`. `Ok(None)`: its head is not all
+/// Reads the response to a request that was sent with `key` and offered `subprotocols` and `deflate`. `Ok(None)`: its head is not all
 /// there; call again with more behind the same bytes.
 ///
 /// # Errors
@@ -276,6 +306,7 @@ pub fn parse_upgrade_response<'a>(
     bytes: &'a [u8],
     key: &str,
     subprotocols: &[&str],
+    deflate: Option<&DeflateOffer>,
 ) -> Result<Option<UpgradeResponse<'a>>, UpgradeResponseError> {
     let mut headers = [httparse::EMPTY_HEADER; RESPONSE_HEADERS_MAX];
     let mut response = httparse::Response::new(&mut headers);
@@ -292,6 +323,7 @@ pub fn parse_upgrade_response<'a>(
 
     let (mut upgrade, mut connection) = (false, false);
     let (mut accepts, mut chosen) = (Once::default(), Once::default());
+    let mut agreed = None;
     for header in response.headers {
         let value = header.value.trim_ascii();
         if header.name.eq_ignore_ascii_case("upgrade") {
@@ -302,10 +334,16 @@ pub fn parse_upgrade_response<'a>(
             accepts.set(value);
         } else if header.name.eq_ignore_ascii_case("sec-websocket-protocol") {
             chosen.set(value);
-        } else if header.name.eq_ignore_ascii_case("sec-websocket-extensions")
-            && let Some(extension) = elements(value).next()
-        {
-            return Err(UpgradeResponseError::Extension(String::from_utf8_lossy(extension).into_owned()));
+        } else if header.name.eq_ignore_ascii_case("sec-websocket-extensions") {
+            // RFC 6455, 9.1: only what was offered, and each extension once.
+            for extension in elements(value) {
+                let answer = deflate.filter(|_| agreed.is_none()).and_then(|offer| offer.agree(extension));
+                if answer.is_none() {
+                    let extension = String::from_utf8_lossy(extension).into_owned();
+                    return Err(UpgradeResponseError::Extension(extension));
+                }
+                agreed = answer;
+            }
         }
     }
     if !upgrade {
@@ -327,7 +365,7 @@ pub fn parse_upgrade_response<'a>(
         },
         Once::Again => return Err(UpgradeResponseError::Header("sec-websocket-protocol")),
     };
-    Ok(Some(UpgradeResponse { head_bytes, subprotocol }))
+    Ok(Some(UpgradeResponse { head_bytes, subprotocol, deflate: agreed }))
 }
 
 /// A header that must not appear more than once (RFC 6455, 11.3).
@@ -356,15 +394,18 @@ impl<'a> Once<'a> {
 }
 
 /// The elements of a comma-separated list; empty ones are skipped (RFC 9110, 5.6.1.2).
-fn elements(list: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(super) fn elements(list: &[u8]) -> impl Iterator<Item = &[u8]> {
     list.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|element| !element.is_empty())
 }
 
 /// RFC 9110, 5.6.2.
+pub(super) fn is_token(bytes: &[u8]) -> bool {
+    !bytes.is_empty()
+        && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte))
+}
+
 fn token(bytes: &[u8]) -> Option<&str> {
-    let is_token = !bytes.is_empty()
-        && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte));
-    str::from_utf8(bytes).ok().filter(|_| is_token)
+    str::from_utf8(bytes).ok().filter(|_| is_token(bytes))
 }
 
 /// RFC 6455, 4.2.1, 5: base64 that decodes to 16 bytes, which is 22 characters and two of padding.
@@ -373,211 +414,4 @@ fn key_text(bytes: &[u8]) -> Option<&str> {
     let is_key = padding == b"=="
         && characters.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/'));
     str::from_utf8(bytes).ok().filter(|_| is_key)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
-    const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
-    const REQUEST: [(&str, &str); 5] = [
-        ("Host", "server.example.com"),
-        ("Upgrade", "websocket"),
-        ("Connection", "Upgrade"),
-        ("Sec-WebSocket-Key", KEY),
-        ("Sec-WebSocket-Version", "13"),
-    ];
-
-    #[test]
-    fn the_key_of_the_rfc_gets_the_accept_of_the_rfc() {
-        assert_eq!(accept_key(KEY), ACCEPT.as_bytes());
-        assert_eq!(request_key(*b"the sample nonce"), KEY);
-    }
-
-    #[test]
-    fn a_request_by_the_rfc_is_accepted() {
-        let upgrade = verify_upgrade("GET", 1, REQUEST);
-
-        assert_eq!(upgrade, Ok(Some(Upgrade { key: KEY, subprotocols: vec![] })));
-    }
-
-    #[test]
-    fn values_may_be_bytes() {
-        let upgrade = verify_upgrade("GET", 1, REQUEST.map(|(name, value)| (name, value.as_bytes())));
-
-        assert_eq!(upgrade.map(|upgrade| upgrade.is_some()), Ok(true));
-    }
-
-    #[test]
-    fn names_and_tokens_are_compared_without_case_and_lists_may_be_spread() {
-        let headers = [
-            ("upgrade", "h2c, WebSocket"),
-            ("CONNECTION", "keep-alive"),
-            ("connection", "x, UPGRADE"),
-            ("sec-websocket-key", KEY),
-            ("sec-websocket-version", " 13 "),
-            ("sec-websocket-protocol", "mqtt, chat"),
-            ("sec-websocket-protocol", "v2.bridge"),
-        ];
-
-        let upgrade = verify_upgrade("GET", 1, headers).unwrap().unwrap();
-
-        assert_eq!(upgrade.subprotocols, ["mqtt", "chat", "v2.bridge"]);
-    }
-
-    #[test]
-    fn a_request_that_asks_for_nothing_gets_nothing() {
-        assert_eq!(verify_upgrade("GET", 1, without("Upgrade")), Ok(None));
-        assert_eq!(verify_upgrade("GET", 1, with("Upgrade", "h2c")), Ok(None));
-        assert_eq!(verify_upgrade("GET", 0, REQUEST), Ok(None), "http/1.0 cannot upgrade");
-    }
-
-    #[test]
-    fn another_version_is_answered_by_426() {
-        for headers in [without("Sec-WebSocket-Version"), with("Sec-WebSocket-Version", "8")] {
-            assert_eq!(verify_upgrade("GET", 1, headers).map_err(|error| error.status), Err(426));
-        }
-    }
-
-    #[test]
-    fn a_request_that_breaks_a_rule_is_answered_by_400() {
-        let twice = |name, value| {
-            let mut headers = REQUEST.to_vec();
-            headers.push((name, value));
-            headers
-        };
-        let broken = [
-            without("Connection"),
-            with("Connection", "keep-alive"),
-            without("Sec-WebSocket-Key"),
-            with("Sec-WebSocket-Key", ""),
-            with("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ"),
-            with("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25j===="),
-            with("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==AA=="),
-            with("Sec-WebSocket-Key", "dGhl\u{fc}HNhbXBsZSBub25jZ=="),
-            twice("Sec-WebSocket-Key", KEY),
-            twice("Sec-WebSocket-Protocol", "two words"),
-            twice("Content-Length", "5"),
-            twice("Transfer-Encoding", "chunked"),
-        ];
-
-        for headers in broken {
-            let outcome = verify_upgrade("GET", 1, headers.iter().copied());
-            assert_eq!(outcome.map_err(|error| error.status), Err(400), "{headers:?}");
-        }
-        assert_eq!(verify_upgrade("POST", 1, REQUEST).map_err(|error| error.status), Err(400));
-    }
-
-    #[test]
-    fn subprotocols_are_bounded() {
-        let offer = vec!["chat"; SUBPROTOCOLS_MAX + 1].join(",");
-        let mut headers = REQUEST.to_vec();
-        headers.push(("Sec-WebSocket-Protocol", &offer));
-
-        assert_eq!(verify_upgrade("GET", 1, headers).map_err(|error| error.status), Err(400));
-    }
-
-    #[test]
-    fn a_client_accepts_what_a_server_writes() {
-        let mut response = Vec::new();
-        write_accept(&mut response, KEY, Some("chat"));
-        response.extend_from_slice(b"\x81\x00");
-
-        for cut in 0..response.len() - 2 {
-            assert_eq!(parse_upgrade_response(&response[..cut], KEY, &["chat"]), Ok(None));
-        }
-        let accepted = parse_upgrade_response(&response, KEY, &["mqtt", "chat"]);
-
-        let head_bytes = response.len() - 2;
-        assert_eq!(accepted, Ok(Some(UpgradeResponse { head_bytes, subprotocol: Some("chat") })));
-    }
-
-    #[test]
-    fn a_server_accepts_what_a_client_writes() {
-        let mut request = Vec::new();
-        let offer = [("Sec-WebSocket-Protocol", "chat"), ("Origin", "http://localhost")];
-        write_upgrade_request(&mut request, "localhost:7625", "/ws?x=1", KEY, &offer).unwrap();
-
-        let mut headers = [httparse::EMPTY_HEADER; 16];
-        let mut parsed = httparse::Request::new(&mut headers);
-        assert_eq!(parsed.parse(&request), Ok(httparse::Status::Complete(request.len())));
-        assert_eq!(parsed.path, Some("/ws?x=1"));
-        let upgrade =
-            verify_upgrade("GET", 1, parsed.headers.iter().map(|header| (header.name, header.value)))
-                .unwrap();
-
-        assert_eq!(upgrade, Some(Upgrade { key: KEY, subprotocols: vec!["chat"] }));
-    }
-
-    #[test]
-    fn a_client_cannot_be_made_to_write_a_second_request() {
-        let write = |host, path, headers: &[(&str, &str)]| {
-            let mut out = Vec::new();
-            let outcome = write_upgrade_request(&mut out, host, path, KEY, headers);
-            assert!(outcome.is_ok() || out.is_empty());
-            outcome
-        };
-
-        assert!(matches!(write("a\r\nX: y", "/", &[]), Err(UpgradeRequestError::Host(_))));
-        assert!(matches!(write("a", "/ HTTP/1.1", &[]), Err(UpgradeRequestError::Path(_))));
-        assert!(matches!(write("a", "ws", &[]), Err(UpgradeRequestError::Path(_))));
-        assert!(matches!(write("a", "/", &[("X Y", "z")]), Err(UpgradeRequestError::HeaderName(_))));
-        assert!(matches!(write("a", "/", &[("Host", "z")]), Err(UpgradeRequestError::HeaderName(_))));
-        assert!(matches!(write("a", "/", &[("X", "z\r\n")]), Err(UpgradeRequestError::HeaderValue(_))));
-    }
-
-    #[test]
-    fn a_client_refuses_a_response_that_breaks_a_rule() {
-        let good = format!("Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {ACCEPT}\r\n");
-        let parse = |status: &str, headers: &str| {
-            let response = format!("HTTP/1.1 {status}\r\n{headers}\r\n");
-            parse_upgrade_response(response.as_bytes(), KEY, &["chat"]).map(|response| response.is_some())
-        };
-
-        assert_eq!(parse("101 Switching Protocols", &good), Ok(true));
-        assert!(matches!(parse("200 OK", &good), Err(UpgradeResponseError::Status { status: 200, .. })));
-        assert_eq!(
-            parse("101 x", &good.replace("websocket", "h2c")),
-            Err(UpgradeResponseError::Header("upgrade"))
-        );
-        assert_eq!(
-            parse("101 x", &good.replace(": Upgrade", ": close")),
-            Err(UpgradeResponseError::Header("connection"))
-        );
-        assert_eq!(parse("101 x", &good.replace("s3p", "S3p")), Err(UpgradeResponseError::WrongAccept));
-        let with_line = |line: &str| parse("101 x", &format!("{good}{line}\r\n"));
-        assert_eq!(with_line("Sec-WebSocket-Protocol: chat"), Ok(true));
-        assert!(matches!(
-            with_line("Sec-WebSocket-Protocol: mqtt"),
-            Err(UpgradeResponseError::Subprotocol(name)) if name == "mqtt"
-        ));
-        assert!(matches!(
-            with_line("Sec-WebSocket-Extensions: permessage-deflate; x=1"),
-            Err(UpgradeResponseError::Extension(_))
-        ));
-        assert!(matches!(
-            parse_upgrade_response(b"SSH-2.0-x\r\n", KEY, &[]),
-            Err(UpgradeResponseError::NotHttp(_))
-        ));
-    }
-
-    #[test]
-    fn a_response_without_an_end_is_refused() {
-        let response = format!("HTTP/1.1 101 x\r\nX: {}", "y".repeat(RESPONSE_HEAD_BYTES_MAX));
-
-        let outcome = parse_upgrade_response(response.as_bytes(), KEY, &[]);
-
-        assert_eq!(outcome, Err(UpgradeResponseError::TooLong));
-    }
-
-    fn without(name: &str) -> Vec<(&'static str, &'static str)> {
-        REQUEST.into_iter().filter(|(other, _)| *other != name).collect()
-    }
-
-    fn with(name: &'static str, value: &'static str) -> Vec<(&'static str, &'static str)> {
-        let mut headers = without(name);
-        headers.push((name, value));
-        headers
-    }
 }

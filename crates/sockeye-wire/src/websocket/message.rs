@@ -13,6 +13,9 @@
 //! A frame that lies whole in the input is unmasked there and never copied. Whatever is cut moves to the heap, and goes
 //! from it with the event: a connection between messages costs the size of [`Decoder`] and no allocation.
 //!
+//! A compressed message is inflated as its pieces arrive, so that what is too large or not UTF-8 fails without waiting
+//! for the end. What inflates it belongs to the message, or, with context takeover, stays with the connection.
+//!
 //! Deliberately absent: answers to ping and close, and limits on the number of fragments (what they cost is their
 //! bytes, and these are counted; empty ones are not kept).
 
@@ -20,6 +23,8 @@ use std::{mem, ops::Range, str};
 
 use super::{
     Error, Role,
+    deflate::Inflater,
+    extension::Deflate,
     frame::{HEADER_BYTES_MAX, Head, Opcode, parse_close},
     mask::unmask,
 };
@@ -68,7 +73,8 @@ pub enum Event {
 /// Reads the frames of one connection.
 ///
 /// Memory: 24 bytes while nothing is unfinished. An unfinished message holds at most two times the bytes of it that were
-/// received, and at most `message_bytes_max`; an unfinished control frame at most 125 bytes more.
+/// received (or inflated), and at most `message_bytes_max`; an unfinished control frame at most 125 bytes more. An
+/// unfinished compressed message holds 48 KiB, and with context takeover it keeps them when it is finished.
 ///
 /// # Examples
 ///
@@ -94,12 +100,42 @@ pub struct Decoder {
     role: Role,
     ended: bool,
     reader_checks_text: bool,
+    inflates: Inflates,
+}
+
+/// Whether compressed messages are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Inflates {
+    /// Compression was not agreed on.
+    Never,
+    /// Each message stands alone.
+    Alone,
+    /// Messages refer to those before them.
+    WithTakeover,
 }
 
 impl Decoder {
     /// Begins a connection. A message of more than `message_bytes_max` bytes of payload is an error.
     pub fn new(role: Role, message_bytes_max: usize) -> Decoder {
-        Decoder { unfinished: None, message_bytes_max, role, ended: false, reader_checks_text: false }
+        Decoder {
+            unfinished: None,
+            message_bytes_max,
+            role,
+            ended: false,
+            reader_checks_text: false,
+            inflates: Inflates::Never,
+        }
+    }
+
+    /// Takes compressed messages too (RFC 7692): what this end's peer was agreed to send.
+    #[must_use]
+    pub fn inflate(mut self, agreed: &Deflate) -> Decoder {
+        let stands_alone = match self.role {
+            Role::Server => agreed.client_no_context_takeover,
+            Role::Client => agreed.server_no_context_takeover,
+        };
+        self.inflates = if stands_alone { Inflates::Alone } else { Inflates::WithTakeover };
+        self
     }
 
     /// Leaves text that lies whole in the input unchecked: the reader must check it, and close with 1007 if it is not
@@ -169,7 +205,7 @@ impl Decoder {
     pub fn is_mid_message(&self) -> bool {
         self.unfinished
             .as_ref()
-            .is_some_and(|unfinished| unfinished.is_needed() && unfinished.last != Some(Last::Message))
+            .is_some_and(|unfinished| unfinished.is_mid_message() && unfinished.last != Some(Last::Message))
     }
 
     #[cfg(test)]
@@ -239,7 +275,7 @@ impl Decoder {
                 if head.opcode.is_control() {
                     return control_event(head.opcode, piece, start).map(Some);
                 }
-                if head.fin && head.opcode != Opcode::Continuation {
+                if head.fin && head.opcode != Opcode::Continuation && !head.compressed {
                     let kind = message_kind(head.opcode);
                     if kind == MessageKind::Text && !self.reader_checks_text && str::from_utf8(piece).is_err()
                     {
@@ -257,7 +293,8 @@ impl Decoder {
                 unfinished.frame = Some((head, taken + piece_bytes));
                 return Ok(None);
             }
-            if let Some(event) = unfinished.finish_frame(&head)? {
+            let takeover = self.inflates == Inflates::WithTakeover;
+            if let Some(event) = unfinished.finish_frame(&head, takeover, self.message_bytes_max)? {
                 return Ok(Some(event));
             }
         }
@@ -265,15 +302,16 @@ impl Decoder {
 
     /// Reads the next header, wherever the end of an input may have cut it, and checks that the frame may come here.
     fn decode_head(&mut self, input: &[u8], at: &mut usize) -> Result<Option<Head>, Error> {
+        let inflates = self.inflates != Inflates::Never;
         let head = match &mut self.unfinished {
             Some(unfinished) if unfinished.header_bytes > 0 => loop {
                 let Some(&byte) = input.get(*at) else { return Ok(None) };
                 *at += 1;
-                if let Some(head) = unfinished.push_header_byte(byte, self.role)? {
+                if let Some(head) = unfinished.push_header_byte(byte, self.role, inflates)? {
                     break head;
                 }
             },
-            _ => match Head::parse(&input[*at..], self.role)? {
+            _ => match Head::parse(&input[*at..], self.role, inflates)? {
                 Some((head, header_bytes)) => {
                     *at += header_bytes;
                     head
@@ -295,6 +333,9 @@ impl Decoder {
             // RFC 6455, 5.4: a continuation belongs to a message, and messages do not interleave.
             (Opcode::Continuation, None) => return Err(Error::NothingToContinue),
             (Opcode::Text | Opcode::Binary, Some(_)) => return Err(Error::Interrupted),
+            // What it will be is known when it is inflated.
+            (Opcode::Text | Opcode::Binary, None) if head.compressed => 0,
+            (Opcode::Continuation, Some(message)) if message.compressed => 0,
             (Opcode::Text | Opcode::Binary, None) => head.payload_bytes,
             (Opcode::Continuation, Some(message)) => {
                 head.payload_bytes.saturating_add(message.bytes.len() as u64)
@@ -354,6 +395,8 @@ struct Unfinished {
     control: Vec<u8>,
     /// What the last event handed out, to be let go.
     last: Option<Last>,
+    /// What inflates the message; with context takeover it is kept between messages.
+    inflater: Option<Inflater>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -364,6 +407,10 @@ enum Last {
 
 impl Unfinished {
     fn is_needed(&self) -> bool {
+        self.is_mid_message() || self.inflater.is_some()
+    }
+
+    fn is_mid_message(&self) -> bool {
         self.header_bytes > 0 || self.frame.is_some() || self.message.is_some()
     }
 
@@ -394,11 +441,11 @@ impl Unfinished {
         self.header_bytes = bytes.len() as u8;
     }
 
-    fn push_header_byte(&mut self, byte: u8, role: Role) -> Result<Option<Head>, Error> {
+    fn push_header_byte(&mut self, byte: u8, role: Role, inflates: bool) -> Result<Option<Head>, Error> {
         let end = usize::from(self.header_bytes);
         self.header[end] = byte;
         self.header_bytes += 1;
-        let head = Head::parse(&self.header[..=end], role)?.map(|(head, _)| head);
+        let head = Head::parse(&self.header[..=end], role, inflates)?.map(|(head, _)| head);
         if head.is_some() {
             self.header_bytes = 0;
         }
@@ -419,7 +466,14 @@ impl Unfinished {
             self.control.extend_from_slice(piece);
             return Ok(());
         }
-        let message = self.message.get_or_insert_with(|| Message::new(message_kind(head.opcode)));
+        let message = self.message.get_or_insert_with(|| Message::new(head));
+        if message.compressed {
+            let inflater = self.inflater.get_or_insert_with(Inflater::take_spare);
+            let inflated = inflater.inflate(piece, &mut message.bytes, message_bytes_max);
+            // What came before the fault is looked at first, as it is where it came in an earlier piece.
+            message.check_text()?;
+            return inflated;
+        }
         // The last frame tells the length of the whole message, an earlier one does not.
         let bytes_max = match head.fin {
             true => (message.bytes.len() + piece.len()).saturating_add(to_come as usize),
@@ -428,7 +482,12 @@ impl Unfinished {
         message.append(piece, bytes_max)
     }
 
-    fn finish_frame(&mut self, head: &Head) -> Result<Option<Event>, Error> {
+    fn finish_frame(
+        &mut self,
+        head: &Head,
+        takeover: bool,
+        message_bytes_max: usize,
+    ) -> Result<Option<Event>, Error> {
         if head.opcode.is_control() {
             self.last = Some(Last::Control);
             let mut event = control_event(head.opcode, &self.control, 0)?;
@@ -444,7 +503,18 @@ impl Unfinished {
             }
             return Ok(Some(event));
         }
-        let Some(message) = self.message.as_ref().filter(|_| head.fin) else { return Ok(None) };
+        let Some(message) = self.message.as_mut().filter(|_| head.fin) else { return Ok(None) };
+        if message.compressed {
+            let mut inflater = self.inflater.take().unwrap_or_else(Inflater::take_spare);
+            let finished = inflater.finish(&mut message.bytes, message_bytes_max, takeover);
+            message.check_text()?;
+            finished?;
+            if takeover {
+                self.inflater = Some(inflater);
+            } else {
+                Inflater::give_back(inflater);
+            }
+        }
         // RFC 6455, 8.1: a character may be cut by the end of a fragment, not by the end of the message.
         if message.kind == MessageKind::Text && message.checked < message.bytes.len() {
             return Err(Error::Utf8);
@@ -458,14 +528,17 @@ impl Unfinished {
 #[derive(Debug)]
 struct Message {
     kind: MessageKind,
+    compressed: bool,
+    /// As they came, or inflated.
     bytes: Vec<u8>,
     /// How many bytes are known to be whole characters (text only).
     checked: usize,
 }
 
 impl Message {
-    fn new(kind: MessageKind) -> Message {
-        Message { kind, bytes: Vec::new(), checked: 0 }
+    fn new(first: &Head) -> Message {
+        let (kind, compressed) = (message_kind(first.opcode), first.compressed);
+        Message { kind, compressed, bytes: Vec::new(), checked: 0 }
     }
 
     /// Appends a piece, and checks it. The whole message will not be longer than `bytes_max`.
@@ -477,6 +550,11 @@ impl Message {
             self.bytes.reserve_exact(grown - self.bytes.len());
         }
         self.bytes.extend_from_slice(piece);
+        self.check_text()
+    }
+
+    /// Checks what was appended, if it is to be text.
+    fn check_text(&mut self) -> Result<(), Error> {
         if self.kind == MessageKind::Binary {
             return Ok(());
         }

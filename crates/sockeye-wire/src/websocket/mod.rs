@@ -2,14 +2,20 @@
 //!
 //! In reading order: `handshake` turns an HTTP request into a WebSocket; `frame` knows a single frame, its header and
 //! how to write one; `mask` is the one loop that touches every byte; `message` makes messages and control events out
-//! of the frames that a socket delivers in pieces.
+//! of the frames that a socket delivers in pieces. Compression (RFC 7692) is `extension`, what is agreed on, and
+//! `deflate`, what is done to the bytes.
 //!
-//! Deliberately absent: extensions (none is offered and none accepted, so the reserved bits are errors), the closing
-//! timer and the answers to ping and close (who owns the socket decides when to write), and randomness (masking keys
-//! and nonces are given).
+//! Deliberately absent: other extensions, the closing timer and the answers to ping and close (who owns the socket
+//! decides when to write), and randomness (masking keys and nonces are given).
 
+mod deflate;
+#[cfg(test)]
+mod deflate_tests;
+mod extension;
 mod frame;
 mod handshake;
+#[cfg(test)]
+mod handshake_tests;
 mod mask;
 mod message;
 #[cfg(test)]
@@ -18,9 +24,11 @@ mod properties;
 mod tests;
 
 pub use self::{
+    deflate::{ALONE_WINDOW_BITS, Compressor, compress_alone},
+    extension::{Deflate, DeflateOffer, DeflateTerms},
     frame::{
-        FrameHeader, Opcode, frame_header, is_close_code, write_close, write_frame, write_masked_close,
-        write_masked_frame,
+        FrameHeader, Opcode, frame_header, is_close_code, write_close, write_compressed_frame, write_frame,
+        write_masked_close, write_masked_compressed_frame, write_masked_frame,
     },
     handshake::{
         Upgrade, UpgradeError, UpgradeRequestError, UpgradeResponse, UpgradeResponseError, accept_key,
@@ -43,7 +51,7 @@ pub enum Role {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A reserved bit is set although no extension was negotiated (5.2).
+    /// A reserved bit is set that no extension gave a meaning here (5.2; RFC 7692, 6.1).
     #[error("a reserved bit is set")]
     ReservedBits,
     /// The opcode is one of those that the RFC keeps for later (5.2).
@@ -79,10 +87,13 @@ pub enum Error {
     /// Text, or the reason of a close frame, is not UTF-8 (8.1).
     #[error("text is not utf-8")]
     Utf8,
+    /// A compressed message cannot be inflated (RFC 7692, 7.2.2).
+    #[error("a compressed message is damaged")]
+    Compressed,
     /// A message is larger than this end accepts.
     #[error("a message of at least {bytes} bytes where {bytes_max} are allowed")]
     TooLarge {
-        /// What the frames so far, and the one that was announced, add up to.
+        /// What the frames so far, and the one that was announced, add up to; of a compressed one, what is known.
         bytes: u64,
         /// The limit that the decoder was given.
         bytes_max: usize,
@@ -93,7 +104,8 @@ impl Error {
     /// Gives the code to close the connection with (RFC 6455, 7.4.1).
     pub fn close_code(&self) -> u16 {
         match self {
-            Error::Utf8 => 1007,
+            // RFC 6455, 7.4.1: data that is not consistent with the type of the message.
+            Error::Utf8 | Error::Compressed => 1007,
             Error::TooLarge { .. } => 1009,
             _ => 1002,
         }

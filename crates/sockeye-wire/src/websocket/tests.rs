@@ -386,7 +386,11 @@ fn close_with(code: u16, reason: &[u8]) -> Result<Vec<Heard>, (Vec<Heard>, Error
 /// Feeds the pieces to a decoder with a limit of 1,000 bytes (or what a piece needs), and collects what it says.
 pub(super) fn hear(role: Role, pieces: &[&[u8]]) -> Result<Vec<Heard>, (Vec<Heard>, Error)> {
     let total: usize = pieces.iter().map(|piece| piece.len()).sum();
-    let mut decoder = Decoder::new(role, if total > 2000 { total } else { 1000 });
+    hear_with(Decoder::new(role, if total > 2000 { total } else { 1000 }), pieces)
+}
+
+/// Feeds the pieces to a decoder, and collects what it says.
+pub(super) fn hear_with(mut decoder: Decoder, pieces: &[&[u8]]) -> Result<Vec<Heard>, (Vec<Heard>, Error)> {
     let mut heard = Vec::new();
     for piece in pieces {
         // Nothing may depend on an input after it was taken.

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use sockeye_wire::line::LineDecoder;
-use sockeye_wire::websocket::{self, Decoder, Event, MessageKind, Opcode, Role};
+use sockeye_wire::websocket::{self, Decoder, Deflate, DeflateOffer, Event, MessageKind, Opcode, Role};
 
 use super::ToolError;
 use crate::address::{Address, Base};
@@ -19,6 +19,14 @@ use crate::address::{Address, Base};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The largest object that is read: an answer from history has at most 1 MiB of payloads, six bytes each at worst.
 const OBJECT_BYTES_MAX: usize = 64 << 20;
+
+/// What is heard may come compressed, in any manner that the server likes. What is said is not: it is short, and seldom.
+const OFFER: DeflateOffer = DeflateOffer {
+    server_no_context_takeover: false,
+    client_no_context_takeover: true,
+    server_max_window_bits: None,
+    client_max_window_bits: None,
+};
 
 /// The reading half of a conversation.
 pub struct Link {
@@ -77,9 +85,15 @@ impl Link {
         let mut at = 0;
         let framing = if let Base::WebSocket(url) = &address.base {
             stream.set_read_timeout(Some(CONNECT_TIMEOUT)).map_err(unreachable)?;
-            (at, end) = shake_hands(address, &mut stream, &url.server.to_string(), &url.path, &mut buffer)?;
+            let deflate;
+            (at, end, deflate) =
+                shake_hands(address, &mut stream, &url.server.to_string(), &url.path, &mut buffer)?;
             stream.set_read_timeout(None).map_err(unreachable)?;
-            Framing::WebSocket(Box::new(Decoder::new(Role::Client, OBJECT_BYTES_MAX)))
+            let decoder = Decoder::new(Role::Client, OBJECT_BYTES_MAX);
+            Framing::WebSocket(Box::new(match deflate {
+                Some(agreed) => decoder.inflate(&agreed),
+                None => decoder,
+            }))
         } else {
             Framing::Lines(LineDecoder::new(OBJECT_BYTES_MAX))
         };
@@ -240,18 +254,19 @@ fn timed_out(address: &Address, step: &'static str) -> ToolError {
     ToolError::TimedOut { address: address.clone(), step, seconds: CONNECT_TIMEOUT.as_secs() }
 }
 
-/// Asks for a WebSocket and reads the answer; returns where in the buffer the frames behind it are.
+/// Asks for a WebSocket and reads the answer; returns where in the buffer the frames behind it are, and how they are
+/// compressed.
 fn shake_hands(
     address: &Address,
     stream: &mut Stream,
     authority: &str,
     path: &str,
     buffer: &mut [u8],
-) -> Result<(usize, usize), ToolError> {
+) -> Result<(usize, usize, Option<Deflate>), ToolError> {
     let failed = |why: String| ToolError::Handshake { address: address.clone(), why };
     let key = websocket::request_key(random());
     let mut request = Vec::new();
-    websocket::write_upgrade_request(&mut request, authority, path, &key, &[])
+    websocket::write_upgrade_request(&mut request, authority, path, &key, &[], Some(&OFFER))
         .map_err(|error| failed(error.to_string()))?;
     stream.write_all(&request).map_err(|error| failed(error.to_string()))?;
     let mut end = 0;
@@ -265,10 +280,10 @@ fn shake_hands(
             Err(error) => return Err(failed(error.to_string())),
         };
         end += length;
-        if let Some(response) = websocket::parse_upgrade_response(&buffer[..end], &key, &[])
+        if let Some(response) = websocket::parse_upgrade_response(&buffer[..end], &key, &[], Some(&OFFER))
             .map_err(|error| failed(error.to_string()))?
         {
-            return Ok((response.head_bytes, end));
+            return Ok((response.head_bytes, end, response.deflate));
         }
         if end == buffer.len() {
             return Err(failed("the answer's head is too long".into()));

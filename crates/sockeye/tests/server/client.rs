@@ -223,7 +223,7 @@ impl WebSocket {
         let mut inbox = Inbox::over(stream);
         let key = websocket::request_key([7; 16]);
         let mut request = Vec::new();
-        websocket::write_upgrade_request(&mut request, "localhost", path, &key, headers).unwrap();
+        websocket::write_upgrade_request(&mut request, "localhost", path, &key, headers, None).unwrap();
         inbox.stream.write_all(&request).unwrap();
         let mut response = Response::read_head(&mut inbox);
         if response.status != 101 {

@@ -121,7 +121,8 @@ fn random_bytes_on_every_protocol_end_nothing_but_their_own_connection() {
     let upgrades = ["/ws", "/echo", "/ch/c"].map(|path| {
         let mut bytes = Vec::new();
         let key = "dGhlIHNhbXBsZSBub25jZQ==";
-        sockeye_wire::websocket::write_upgrade_request(&mut bytes, "localhost", path, key, &[]).unwrap();
+        sockeye_wire::websocket::write_upgrade_request(&mut bytes, "localhost", path, key, &[], None)
+            .unwrap();
         bytes
     });
     let mut witness = server.lines();

@@ -101,6 +101,7 @@ fn bytes_may_trickle_one_at_a_time_through_every_protocol() {
             path,
             "dGhlIHNhbXBsZSBub25jZQ==",
             &[],
+            None,
         )
         .unwrap();
         bytes.extend(frame(Opcode::Text, sent.as_bytes()));
@@ -272,6 +273,7 @@ fn upgraded(server: &Server, path: &str) -> Stream {
         path,
         "dGhlIHNhbXBsZSBub25jZQ==",
         &[],
+        None,
     )
     .unwrap();
     let mut http = Http::over(server.connect());
