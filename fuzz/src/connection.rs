@@ -84,7 +84,7 @@ impl World {
         let hub_limits = HubLimits { message_bytes_max: MESSAGE_BYTES_MAX, ..HubLimits::default() };
         let mut hub = Hub::new(hub_limits, vec![Rule::kept("#")], ShardInfo::single(), 1, 2, form::encode);
         let now = Now { ms: 1_000, unix_ms: 1_764_000_000_000 };
-        let mut connect = || hub.connect(ClientSetup { encoding: Form::Line.encoding(), user: None });
+        let mut connect = || hub.connect(ClientSetup { encoding: Form::Line.encoding(), identity: None });
         let (client, ear) = (connect(), connect());
         let everything = Subscribe { start: Start::Live, own: true, slow: Slow::All };
         hub.subscribe(ear, Tag::Silent, "#", everything, now);
@@ -92,7 +92,7 @@ impl World {
             server: "sockeye/fuzz".into(),
             origins: vec!["https://listed.example".into()],
             hosts: Hosts::default(),
-            system_is_public: true,
+            anonymous: None,
         };
         World {
             machine: Connection::new(client, Transport::Tcp, &limits, now),

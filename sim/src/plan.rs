@@ -59,6 +59,7 @@ impl Plan {
             page_bytes: dice.pick(&[100, 1_000, 16 << 10]),
             link_messages_max: dice.pick(&[1, 2, 4, 16, 1_024]),
             link_bytes_max: dice.pick(&[200, 2_000, 1 << 20]),
+            expiry_notice_ms: 30_000,
         };
         let connection = sockeye_gateway::Limits {
             message_bytes_max: 1_400,

@@ -68,7 +68,7 @@ impl World {
             server: "sockeye/sim".into(),
             origins: Vec::new(),
             hosts: Hosts::default(),
-            system_is_public: true,
+            anonymous: None,
         });
         let count = plan.shards;
         let mut dice = Dice::new(seed, 2);

@@ -3,7 +3,7 @@
 //! Each function appends one object without a line end or frame. Deliberately absent: published messages, which are
 //! encoded once for all their readers in `form.rs`.
 
-use sockeye_hub::{Answer, Bye, Done, Gap, Position, Refusal, RefusalCode, Tag};
+use sockeye_hub::{Answer, Bye, Done, Gap, Notice, Position, Refusal, RefusalCode, Tag};
 use sockeye_wire::json::{self, At, Code};
 
 use crate::form;
@@ -75,6 +75,18 @@ pub(crate) fn write_gap(out: &mut Vec<u8>, gap: &Gap) {
     );
 }
 
+/// Appends what happens to the client by itself: an error that names the subscription it has ended, or how long its
+/// token is still good.
+pub(crate) fn write_notice(out: &mut Vec<u8>, notice: &Notice) {
+    match notice {
+        Notice::Ended { name } => {
+            let why = format!("no permission to hear {name} any more");
+            json::write_ended(out, Code::Denied, &why, name);
+        }
+        Notice::Expires { in_ms } => json::write_expires(out, *in_ms),
+    }
+}
+
 /// Appends a farewell.
 pub(crate) fn write_bye(out: &mut Vec<u8>, bye: &Bye) {
     json::write_bye(out, bye.reason, bye.reconnect);
@@ -84,6 +96,7 @@ pub(crate) fn write_bye(out: &mut Vec<u8>, bye: &Bye) {
 pub(crate) fn code_of(code: RefusalCode) -> Code {
     match code {
         RefusalCode::BadRequest => Code::BadRequest,
+        RefusalCode::Unauthorized => Code::Unauthorized,
         RefusalCode::Denied => Code::Denied,
         RefusalCode::NotFound => Code::NotFound,
         RefusalCode::TooLarge => Code::TooLarge,

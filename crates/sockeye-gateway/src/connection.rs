@@ -53,17 +53,6 @@ impl Context<'_> {
         }
     }
 
-    /// Checks whether anybody may hear `name`, a channel or a pattern.
-    pub(crate) fn check_hearing(&self, name: &str) -> Result<(), &'static str> {
-        let is_system = name.split('/').next() == Some("$sys");
-        if is_system && !self.site.system_is_public {
-            return Err(
-                "hearing $sys/ needs the admin permission, which nobody has on a server that others can reach",
-            );
-        }
-        Ok(())
-    }
-
     /// Says whether no more input may be handled until the client has read its answers, or another shard has answered.
     #[inline]
     pub(crate) fn must_pause(&self, client: ClientId) -> bool {
@@ -453,14 +442,30 @@ impl Connection {
                     request::frame(Form::Line, out, 0, |out| answer::write_gap(out, gap));
                 }
             },
+            Item::Notice(notice) => match &self.state {
+                State::Socket(socket) => {
+                    if socket.encode_notice(notice, out) == Outcome::Closing {
+                        self.end_at(Ending::AfterOutput, "denied", now, limits);
+                    }
+                }
+                State::Events(form) => request::frame(*form, out, 0, |out| answer::write_notice(out, notice)),
+                State::Lines(_) => {
+                    request::frame(Form::Line, out, 0, |out| answer::write_notice(out, notice))
+                }
+                // Between two requests there is nobody to tell.
+                State::Http(_) | State::Detect(_) => {}
+            },
             Item::Bye(bye) => {
                 match &self.state {
                     State::Socket(socket) => {
                         if socket.form() == Form::Frame {
                             request::frame(Form::Frame, out, 64, |out| answer::write_bye(out, bye));
                         }
-                        let code =
-                            if bye.reason == "drain" { close::GOING_AWAY } else { close::TRY_AGAIN_LATER };
+                        let code = match bye.reason {
+                            "drain" => close::GOING_AWAY,
+                            "expired" => close::POLICY,
+                            _ => close::TRY_AGAIN_LATER,
+                        };
                         websocket::write_close(out, Some(code), bye.reason);
                     }
                     State::Lines(_) => request::frame(Form::Line, out, 0, |out| answer::write_bye(out, bye)),

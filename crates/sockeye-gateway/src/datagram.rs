@@ -297,7 +297,7 @@ impl Datagrams {
         if self.helpers.len() >= cx.limits.requests_in_flight_max {
             return None;
         }
-        let client = cx.hub.connect(ClientSetup { encoding: Form::Datagram.encoding(), user: None });
+        let client = cx.hub.connect(ClientSetup { encoding: Form::Datagram.encoding(), identity: None });
         self.helpers.push(Helper { client, asked: None });
         Some(self.helpers.len() - 1)
     }
@@ -356,7 +356,7 @@ impl Datagrams {
         if self.sessions.len() >= cx.limits.datagram_sessions_max {
             return None;
         }
-        let client = cx.hub.connect(ClientSetup { encoding: Form::Datagram.encoding(), user: None });
+        let client = cx.hub.connect(ClientSetup { encoding: Form::Datagram.encoding(), identity: None });
         let expires_ms = cx.now.ms + cx.limits.datagram_session_timeout_ms;
         self.by_source.insert(source.clone(), client);
         self.sessions.insert(client, Session { source: source.clone(), expires_ms, due_ms: expires_ms });
@@ -571,6 +571,7 @@ fn encode(item: &Item, out: &mut Vec<u8>) {
         Item::Message(message) => out.extend_from_slice(Form::Datagram.bytes(message)),
         Item::Answer(answer) => answer::write_answer(out, answer),
         Item::Gap(gap) => answer::write_gap(out, gap),
+        Item::Notice(notice) => answer::write_notice(out, notice),
         Item::Bytes(bytes) => out.extend_from_slice(bytes),
         Item::Bye(bye) => answer::write_bye(out, bye),
     }

@@ -92,10 +92,6 @@ pub(crate) fn carry_out(
             cx.hub.publish(client, tag(), publish, cx.now);
         }
         Verb::Subscribe { name, since, last, own, slow } => {
-            if let Err(why) = cx.check_hearing(&name) {
-                objects.say(client, cx, |out| json::write_error(out, id, Code::Denied, why, false));
-                return true;
-            }
             let start = match (since.as_deref().map(parse_since), last) {
                 (None, None) => Ok(Start::Live),
                 (None, Some(count)) => Ok(Start::Last(count)),
@@ -114,16 +110,10 @@ pub(crate) fn carry_out(
             }
         }
         Verb::Unsubscribe { name } => cx.hub.unsubscribe(client, tag(), &name, cx.now),
-        Verb::Past { channel, last, since } => {
-            if let Err(why) = cx.check_hearing(&channel) {
-                objects.say(client, cx, |out| json::write_error(out, id, Code::Denied, why, false));
-                return true;
-            }
-            match since.as_deref().map(parse_since).transpose() {
-                Ok(since) => cx.hub.past(client, tag(), &channel, Past { last, since }, cx.now),
-                Err(why) => bad(objects, client, id, why, cx),
-            }
-        }
+        Verb::Past { channel, last, since } => match since.as_deref().map(parse_since).transpose() {
+            Ok(since) => cx.hub.past(client, tag(), &channel, Past { last, since }, cx.now),
+            Err(why) => bad(objects, client, id, why, cx),
+        },
         Verb::Ping { value } => objects.say(client, cx, |out| json::write_pong(out, value.as_str())),
         Verb::Hello { version: PROTOCOL_VERSION } => {
             if let Some(id) = id {

@@ -1,8 +1,9 @@
 //! What a connection must know of the server around it: its name, its pages, and which browsers it trusts.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use sockeye_hub::Hub;
+use sockeye_hub::{Hub, Identity};
 
 /// The fixed facts of a server.
 #[derive(Clone, Debug)]
@@ -13,8 +14,8 @@ pub struct Site {
     pub origins: Vec<String>,
     /// Which names a request may call this server by.
     pub hosts: Hosts,
-    /// Everybody may hear what the server says about itself (`$sys/`): only this machine can reach it.
-    pub system_is_public: bool,
+    /// What a client is that has shown no token. `None`: it may do everything, for only this machine can reach the server.
+    pub anonymous: Option<Arc<Identity>>,
 }
 
 /// The names by which a request may call this server.
@@ -106,7 +107,7 @@ mod tests {
         Site {
             server: "sockeye/0".into(),
             origins: vec!["https://chat.example".into()],
-            system_is_public: true,
+            anonymous: None,
             hosts: Hosts { names: vec!["inner.example".into()], addresses: vec![], any_address: false },
         }
     }

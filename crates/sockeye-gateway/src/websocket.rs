@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use sockeye_hub::{Answer, ClientId, Gap, Kind, Publish, RefusalCode, Tag};
+use sockeye_hub::{Answer, ClientId, Gap, Kind, Notice, Publish, RefusalCode, Tag};
 use sockeye_wire::json::{self, Code};
 use sockeye_wire::websocket::{self, Decoder, Event, MessageKind, Opcode, Payload, Role};
 
@@ -245,9 +245,10 @@ impl Socket {
                     let code = match refusal.code {
                         RefusalCode::TooLarge => close::TOO_LARGE,
                         RefusalCode::TooMany | RefusalCode::Busy => close::TRY_AGAIN_LATER,
-                        RefusalCode::BadRequest | RefusalCode::Denied | RefusalCode::NotFound => {
-                            close::POLICY
-                        }
+                        RefusalCode::BadRequest
+                        | RefusalCode::Unauthorized
+                        | RefusalCode::Denied
+                        | RefusalCode::NotFound => close::POLICY,
                         _ => close::INTERNAL,
                     };
                     websocket::write_close(out, Some(code), &refusal.why);
@@ -270,6 +271,26 @@ impl Socket {
                 Outcome::Closing
             }
             Mode::Raw(_) | Mode::Echo => Outcome::Open,
+        }
+    }
+
+    /// Appends what happens to the client by itself. Returns whether the socket goes on.
+    pub(crate) fn encode_notice(&self, notice: &Notice, out: &mut Vec<u8>) -> Outcome {
+        match (&self.mode, notice) {
+            (Mode::Objects(_), _) => {
+                request::frame(Form::Frame, out, 160, |out| crate::answer::write_notice(out, notice));
+                Outcome::Open
+            }
+            // It has one channel, and no place to say that it hears it no longer.
+            (Mode::Raw(_), Notice::Ended { .. }) => {
+                websocket::write_close(
+                    out,
+                    Some(close::POLICY),
+                    "no permission to hear this channel any more",
+                );
+                Outcome::Closing
+            }
+            (Mode::Raw(_) | Mode::Echo, _) => Outcome::Open,
         }
     }
 }

@@ -110,7 +110,10 @@ impl Hub {
             self.clients.cold[client.index()].pending_exacts -= 1;
         }
         if self.is_listening(client) {
-            match result {
+            let name = Arc::clone(&self.channels.get(index).name);
+            // The rights may have changed since this was asked.
+            let still = self.check_hearing(client, &name);
+            match result.and_then(|started| still.map(|()| started)) {
                 Ok(started) => self.attach(client, tag, index, options, started, now),
                 Err(refusal) => self.answer(client, tag, Err(refusal)),
             }
@@ -144,7 +147,12 @@ impl Hub {
                 }
                 // The subscription that was promised while asking is made real, or given up.
                 if is_listening {
-                    self.attach_pattern(client, tag, pattern, options);
+                    let text = Arc::clone(&self.patterns.get(pattern).text);
+                    // As with a channel, the rights may have changed.
+                    match self.check_hearing(client, &text) {
+                        Ok(()) => self.attach_pattern(client, tag, pattern, options),
+                        Err(refusal) => self.answer(client, tag, Err(refusal)),
+                    }
                 }
                 self.release_pattern(pattern);
             }

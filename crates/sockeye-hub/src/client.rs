@@ -4,6 +4,7 @@ use std::{collections::VecDeque, sync::Arc};
 
 use crate::{
     audience::Options,
+    auth::Identity,
     lag::{Lag, Reading},
     message::Encoding,
     outbox::{Bye, Outbox},
@@ -39,8 +40,8 @@ impl ClientId {
 pub struct ClientSetup {
     /// Which encoded form it takes.
     pub encoding: Encoding,
-    /// The user, once known; absent for an anonymous one.
-    pub user: Option<Arc<str>>,
+    /// What it is known as from the start; otherwise it is anonymous ([`crate::Hub::set_anonymous`]).
+    pub identity: Option<Arc<Identity>>,
 }
 
 /// What fan-out reads and writes of each client: two cache lines, and none of them shared with a neighbour.
@@ -71,6 +72,8 @@ pub(crate) struct Hot {
     pub(crate) closing: bool,
     /// It has more than one pattern, so which of them wins must be asked.
     pub(crate) many_patterns: bool,
+    /// It may not publish everywhere, so whether it may must be asked.
+    pub(crate) limited: bool,
 }
 
 /// One exact subscription.
@@ -93,7 +96,8 @@ pub(crate) struct PatternSubscription {
 /// The rest of a client.
 #[derive(Debug, Default)]
 pub(crate) struct Cold {
-    pub(crate) user: Option<Arc<str>>,
+    /// `None`: it may do everything.
+    pub(crate) identity: Option<Arc<Identity>>,
     pub(crate) exacts: Vec<Exact>,
     /// Oldest first.
     pub(crate) patterns: Vec<PatternSubscription>,
@@ -147,7 +151,7 @@ impl Clients {
             popped: 1 << 32,
             ..Hot::default()
         };
-        self.cold[index as usize] = Cold { user: setup.user, ..Cold::default() };
+        self.cold[index as usize] = Cold::default();
         self.connected += 1;
         ClientId { index, generation }
     }
@@ -164,6 +168,12 @@ impl Clients {
     #[inline]
     pub(crate) fn is_open(&self, id: ClientId) -> bool {
         self.hot.get(id.index()).is_some_and(|hot| hot.open && hot.generation == id.generation)
+    }
+
+    /// Everybody who is connected.
+    pub(crate) fn open(&self) -> Vec<ClientId> {
+        let all = 0..self.hot.len() as u32;
+        all.filter(|index| self.hot[*index as usize].open).map(|index| self.id(index)).collect()
     }
 
     pub(crate) fn id(&self, index: u32) -> ClientId {

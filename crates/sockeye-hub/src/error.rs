@@ -40,6 +40,8 @@ pub enum NameError {
 pub enum RefusalCode {
     /// The request itself is wrong.
     BadRequest,
+    /// Not allowed without a token.
+    Unauthorized,
     /// Not allowed.
     Denied,
     /// There is no such thing.
@@ -61,6 +63,7 @@ impl RefusalCode {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::BadRequest => "bad_request",
+            Self::Unauthorized => "unauthorized",
             Self::Denied => "denied",
             Self::NotFound => "not_found",
             Self::TooLarge => "too_large",

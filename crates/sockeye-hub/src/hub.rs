@@ -11,6 +11,7 @@ use std::{
 use foldhash::{fast, quality};
 
 use crate::{
+    admission::Admission,
     away::{Asked, Pending},
     channel::Channels,
     client::{ClientId, ClientSetup, Clients},
@@ -47,6 +48,7 @@ pub struct Hub {
     pub(crate) patterns: Patterns,
     pub(crate) totals: Totals,
     pub(crate) keys: Keys,
+    pub(crate) admission: Admission,
     /// When to look at a channel again.
     pub(crate) timers: BTreeSet<(u64, u32)>,
     /// By shard; the one to itself is never used.
@@ -98,6 +100,7 @@ impl Hub {
             patterns: Patterns::new(hasher()),
             totals: Totals::default(),
             keys: Keys::new(hasher()),
+            admission: Admission::default(),
             timers: BTreeSet::new(),
             links: (0..shard.count).map(|_| Link::default()).collect(),
             outgoing: VecDeque::new(),
@@ -116,7 +119,10 @@ impl Hub {
         self.connections += 1;
         // Unique over all shards, and never 0: that is the server itself.
         let publisher = self.connections * u64::from(self.shard.count) + u64::from(self.shard.index);
-        self.clients.insert(setup, publisher)
+        let identity = setup.identity.clone().or_else(|| self.anonymous().cloned());
+        let client = self.clients.insert(setup, publisher);
+        self.admit(client, identity);
+        client
     }
 
     /// Lets a client go, and with it everything it heard or still asked for.
@@ -125,6 +131,7 @@ impl Hub {
             return;
         }
         self.detach_all(client);
+        self.admission.clear_timer(client);
         self.clients.remove(client);
     }
 
@@ -146,13 +153,13 @@ impl Hub {
         if self.clients.is_open(client) { self.clients.hot[client.index()].publisher } else { 0 }
     }
 
-    /// Publishes a message. A client may not publish to `$sys/`.
+    /// Publishes a message, if the client may. Nobody publishes to `$sys/`.
     pub fn publish(&mut self, client: ClientId, tag: Tag, publish: Publish<'_>, now: Now) {
         self.latest = now;
         if !self.is_serving(client) {
             return;
         }
-        if let Err(refusal) = self.check_publish(&publish) {
+        if let Err(refusal) = self.check_publish(client, &publish) {
             return self.answer(client, tag, Err(refusal));
         }
         let home = self.home_of(publish.channel);
@@ -161,7 +168,7 @@ impl Hub {
             kind: publish.kind,
             payload: publish.payload.into_owned().into_boxed_slice(),
             key: publish.key.map(Into::into),
-            user: self.clients.cold[client.index()].user.clone(),
+            user: self.identity(client).and_then(|identity| identity.user.clone()),
             publisher: self.clients.hot[client.index()].publisher,
         };
         if home == self.shard.index {
@@ -203,8 +210,9 @@ impl Hub {
         if !self.is_serving(client) {
             return;
         }
-        if let Err(error) = name::check_name(channel) {
-            return self.answer(client, tag, Err(error.into()));
+        let checked = name::check_name(channel).map_err(Refusal::from);
+        if let Err(refusal) = checked.and_then(|()| self.check_hearing(client, channel)) {
+            return self.answer(client, tag, Err(refusal));
         }
         let home = self.home_of(channel);
         if home == self.shard.index {
@@ -259,6 +267,7 @@ impl Hub {
     pub fn handle_timeout(&mut self, now: Now) {
         self.latest = now;
         self.forget_keys(now);
+        self.expire_identities(now);
         for _ in 0..TIMEOUTS_PER_CALL_MAX {
             let Some((ms, channel)) = self.timers.first().copied() else { break };
             if ms > now.ms {
@@ -274,7 +283,7 @@ impl Hub {
     pub fn poll_timeout(&self) -> Option<u64> {
         let channel = self.timers.first().map(|(ms, _)| *ms);
         let key = self.keys.next_timeout(self.limits.key_age_ms);
-        channel.into_iter().chain(key).min()
+        channel.into_iter().chain(key).chain(self.admission.next_timeout()).min()
     }
 
     /// Takes the next client that has got something to write, or is to be closed, since it was last taken.
@@ -426,8 +435,11 @@ impl Hub {
         may
     }
 
-    fn check_publish(&self, publish: &Publish<'_>) -> Result<(), Refusal> {
+    fn check_publish(&self, client: ClientId, publish: &Publish<'_>) -> Result<(), Refusal> {
         name::check_name(publish.channel)?;
+        if self.clients.hot[client.index()].limited {
+            self.check_publishing(client, publish.channel)?;
+        }
         if name::is_system(publish.channel) {
             let why =
                 format!("{} is the server's own: names under $sys/ are not published to", publish.channel);

@@ -9,12 +9,16 @@
 //! name), `audience` (who hears it), `history` (the ring), `lag` (slow readers and recovery), `home` and `away`
 //! (the two sides of a channel when shards divide the work).
 //!
-//! Deliberately absent: protocols (a message's encoded forms come from the caller's [`Encoder`]), permissions,
-//! sockets, clocks, threads and chance: time and the seed arrive as arguments.
+//! Rights ([`Rights`], [`Identity`]) are asked for in `admission`, at the door of every request.
+//!
+//! Deliberately absent: protocols (a message's encoded forms come from the caller's [`Encoder`]), tokens, sockets,
+//! clocks, threads and chance: time and the seed arrive as arguments.
 
 pub mod planted;
 
+mod admission;
 mod audience;
+mod auth;
 mod away;
 mod channel;
 mod client;
@@ -39,13 +43,14 @@ mod stats;
 mod subscription;
 mod tree;
 
+pub use auth::{Identity, Rights, USER_PLACE};
 pub use client::{ClientId, ClientSetup};
 pub use error::{NameError, Refusal, RefusalCode};
 pub use hub::Hub;
 pub use limit::{Limits, Rule, RuleKind};
 pub use message::{ENCODINGS, Encoder, Encoding, Kind, Message};
 pub use name::{check_name, check_pattern, is_pattern, is_system, matches};
-pub use outbox::{Answer, Bye, Done, Gap, GapReason, Item, NotRecovered, Outbox};
+pub use outbox::{Answer, Bye, Done, Gap, GapReason, Item, NotRecovered, Notice, Outbox};
 pub use position::{Epoch, Position};
 pub use request::{Now, Past, Publish, Slow, Start, Subscribe, Tag};
 pub use shard::{ShardInfo, ShardMessage};

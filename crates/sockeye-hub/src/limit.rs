@@ -53,6 +53,8 @@ pub struct Limits {
     pub link_messages_max: usize,
     /// Payload bytes under way to one other shard (1 MiB), passed by at most one message. At it: the same.
     pub link_bytes_max: usize,
+    /// How long before its identity ends a client is told (30 s); then it is closed: bye `expired`.
+    pub expiry_notice_ms: u64,
 }
 
 impl Default for Limits {
@@ -79,6 +81,7 @@ impl Default for Limits {
             page_bytes: 16 << 10,
             link_messages_max: 1024,
             link_bytes_max: 1 << 20,
+            expiry_notice_ms: 30_000,
         }
     }
 }

@@ -24,6 +24,8 @@ pub enum Item {
     Answer(Box<Answer>),
     /// What the client did not get.
     Gap(Box<Gap>),
+    /// What happens to the client by itself.
+    Notice(Box<Notice>),
     /// Bytes of the gateway's own, ready for the wire.
     Bytes(Box<[u8]>),
     /// The last item: the connection is closed after it.
@@ -126,6 +128,21 @@ impl GapReason {
             Self::TooLarge => "too_large",
         }
     }
+}
+
+/// What a client is told without having asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// A subscription has ended, because the client may no longer hear it.
+    Ended {
+        /// The channel or pattern.
+        name: Arc<str>,
+    },
+    /// The client's identity ends, and the connection with it, unless another token is shown before.
+    Expires {
+        /// After so many milliseconds.
+        in_ms: u64,
+    },
 }
 
 /// The end of a connection, told to its client.
@@ -332,6 +349,7 @@ fn other_cost_bytes(item: &Item) -> usize {
         Item::Message(_) => 0,
         Item::Bytes(bytes) => bytes.len(),
         Item::Gap(_) => size_of::<Gap>(),
+        Item::Notice(_) => size_of::<Notice>(),
         Item::Bye(_) => size_of::<Bye>(),
         Item::Answer(answer) => {
             let tag_bytes = match &answer.tag {

@@ -163,15 +163,22 @@ impl Hub {
     /// Lets a client no longer hear a pattern, and answers.
     pub(crate) fn detach_pattern(&mut self, client: ClientId, tag: Tag, text: &str) {
         let number = self.patterns.find(text);
-        match number.filter(|number| self.drop_pattern_subscription(client, *number)) {
-            Some(number) => {
-                self.hand_over_lags(client);
-                self.release_pattern_if_unused(number);
-                self.answer(client, tag, Ok(Done::Unsubscribed));
-                self.raise_barrier(client);
-            }
-            None => self.answer(client, tag, Err(not_subscribed(text))),
+        if number.is_some_and(|number| self.drop_pattern(client, number)) {
+            self.answer(client, tag, Ok(Done::Unsubscribed));
+            self.raise_barrier(client);
+        } else {
+            self.answer(client, tag, Err(not_subscribed(text)));
         }
+    }
+
+    /// Takes a client out of a pattern's audience, with all that follows. Tells whether it was in it.
+    pub(crate) fn drop_pattern(&mut self, client: ClientId, number: u32) -> bool {
+        let was_heard = self.drop_pattern_subscription(client, number);
+        if was_heard {
+            self.hand_over_lags(client);
+            self.release_pattern_if_unused(number);
+        }
+        was_heard
     }
 
     /// A subscription to a pattern that other shards were asked about is made real or given up: the promise ends.
@@ -197,6 +204,7 @@ impl Hub {
 
     fn check_subscribe(&self, client: ClientId, name: &str, subscribe: &Subscribe) -> Result<(), Refusal> {
         name::check_pattern(name)?;
+        self.check_hearing(client, name)?;
         let cold = &self.clients.cold[client.index()];
         if !name::is_pattern(name) {
             let count = cold.exacts.len() + cold.pending_exacts as usize;
@@ -246,7 +254,7 @@ impl Hub {
     }
 
     /// Takes a client out of a channel's audience. Tells whether it was in it.
-    fn drop_exact(&mut self, client: ClientId, index: u32) -> bool {
+    pub(crate) fn drop_exact(&mut self, client: ClientId, index: u32) -> bool {
         let number = client.index() as u32;
         let cold = &mut self.clients.cold[client.index()];
         let Some(slot) = cold.exacts.iter().position(|exact| exact.channel == index) else { return false };
@@ -311,7 +319,7 @@ impl Hub {
     }
 
     /// What is queued before this moment belongs to a story that has ended.
-    fn raise_barrier(&mut self, client: ClientId) {
+    pub(crate) fn raise_barrier(&mut self, client: ClientId) {
         let hot = &self.clients.hot[client.index()];
         self.clients.cold[client.index()].barrier = hot.popped + hot.outbox.len() as u64;
     }

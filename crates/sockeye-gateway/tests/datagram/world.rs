@@ -54,7 +54,7 @@ impl World {
                 server: "sockeye/test".into(),
                 origins: Vec::new(),
                 hosts: Hosts::default(),
-                system_is_public: true,
+                anonymous: None,
             },
             out: Out::new(),
             mail: Mail::new(),

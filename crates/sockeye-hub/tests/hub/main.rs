@@ -8,6 +8,7 @@ mod names;
 mod outbox;
 mod past;
 mod random;
+mod rights;
 mod shards;
 mod subscribe;
 mod totals;

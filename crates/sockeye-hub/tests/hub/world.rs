@@ -3,11 +3,11 @@
 //! What a client reads comes back as short texts, so that a test shows a conversation: `chat 3 hi` is a message,
 //! `ok 1 at 3` an answer, `chat gap 4..7 slow` a gap.
 
-use std::{borrow::Cow, collections::VecDeque};
+use std::{borrow::Cow, collections::VecDeque, sync::Arc};
 
 use sockeye_hub::{
-    Bye, ClientId, ClientSetup, Done, Encoding, Epoch, Hub, Item, Kind, Limits, Message, Now, Past, Position,
-    Publish, Rule, ShardInfo, ShardMessage, Start, Subscribe, Tag,
+    Bye, ClientId, ClientSetup, Done, Encoding, Epoch, Hub, Identity, Item, Kind, Limits, Message, Notice,
+    Now, Past, Position, Publish, Rights, Rule, ShardInfo, ShardMessage, Start, Subscribe, Tag,
 };
 
 /// A client, and the shard it is on.
@@ -59,7 +59,11 @@ impl World {
     }
 
     pub(crate) fn connect_to(&mut self, shard: usize, user: Option<&str>) -> Who {
-        let setup = ClientSetup { encoding: Encoding(0), user: user.map(Into::into) };
+        let identity = user.map(|user| {
+            let (user, rights) = (Some(user.into()), Arc::new(Rights::open()));
+            Arc::new(Identity { user, rights, expires_ms: None })
+        });
+        let setup = ClientSetup { encoding: Encoding(0), identity };
         Who { shard, id: self.hubs[shard].connect(setup) }
     }
 
@@ -205,6 +209,10 @@ pub(crate) fn describe(item: &Item) -> String {
         Item::Gap(gap) => format!("{} gap {}..{} {}", gap.channel, gap.from, gap.to, gap.why.as_str()),
         Item::Bytes(bytes) => format!("bytes {}", String::from_utf8_lossy(bytes)),
         Item::Bye(bye) => format!("bye {}", bye.reason),
+        Item::Notice(notice) => match &**notice {
+            Notice::Ended { name } => format!("{name} ended"),
+            Notice::Expires { in_ms } => format!("expires in {in_ms}"),
+        },
         Item::Answer(answer) => {
             let tag = match &answer.tag {
                 Tag::Silent => "-".to_owned(),

@@ -21,8 +21,8 @@ pub use request::{Datagram, Id, Request, Slow, Verb, parse_datagram, parse_reque
 pub use scan::DEPTH_MAX;
 pub(crate) use write::write_integer;
 pub use write::{
-    At, Data, Object, Push, push_bytes, write_base64, write_bye, write_error, write_gap, write_message,
-    write_pong, write_push, write_string,
+    At, Data, Object, Push, push_bytes, write_base64, write_bye, write_ended, write_error, write_expires,
+    write_gap, write_message, write_pong, write_push, write_string,
 };
 
 use scan::{Scanner, Value};

@@ -348,6 +348,11 @@ fn answers_have_the_form_of_the_protocol() {
     );
     assert_eq!(written(|out| write_bye(out, "slow", None)), r#"{"bye":"slow"}"#);
     assert_eq!(
+        written(|out| write_ended(out, Code::Denied, "gone", "chat/#")),
+        r##"{"error":null,"code":"denied","why":"gone","retry":false,"sub":"chat/#"}"##
+    );
+    assert_eq!(written(|out| write_expires(out, 30_000)), r#"{"expires_ms":30000}"#);
+    assert_eq!(
         written(|out| Object::ok(out, Some("8")).at(to).raw("messages", b"[]").bool("more", true).end()),
         r#"{"ok":8,"at":"k3f:540","messages":[],"more":true}"#
     );

@@ -123,6 +123,19 @@ pub fn write_error(out: &mut Vec<u8>, id: Option<&str>, code: Code, why: &str, r
     Object::open(out, "error", id).str("code", code.as_str()).str("why", why).bool("retry", retry).end();
 }
 
+/// Writes the error that ends a subscription by itself: without an id, and with the name in `sub`.
+pub fn write_ended(out: &mut Vec<u8>, code: Code, why: &str, name: &str) {
+    let error = Object::open(out, "error", None).str("code", code.as_str()).str("why", why);
+    error.bool("retry", false).str("sub", name).end();
+}
+
+/// Writes `{"expires_ms":30000}`: after so long the connection is closed.
+pub fn write_expires(out: &mut Vec<u8>, in_ms: u64) {
+    out.extend_from_slice(br#"{"expires_ms":"#);
+    write_integer(out, in_ms);
+    out.push(b'}');
+}
+
 /// Writes `{"pong":VALUE}`. The value is raw JSON.
 pub fn write_pong(out: &mut Vec<u8>, value: &str) {
     Object::open(out, "pong", Some(value)).end();

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use sockeye_gateway::{Asset, Site, form};
-use sockeye_hub::{Hub, ShardInfo};
+use sockeye_hub::{Hub, Identity, Rights, ShardInfo};
 use tracing::{info, warn};
 
 use super::listen::{ListenError, Listening, listen, listen_passed_tcp, listen_passed_unix};
@@ -74,7 +74,10 @@ pub fn serve(
         server: concat!("sockeye/", env!("CARGO_PKG_VERSION")).into(),
         origins: config.origins.clone(),
         hosts: config.hosts(&socket_addresses),
-        system_is_public: is_loopback,
+        anonymous: (!is_loopback).then(|| {
+            // Everybody can reach it, and nobody has to say who he is: nobody administers it either.
+            Arc::new(Identity { user: None, rights: Arc::new(Rights::open()), expires_ms: None })
+        }),
     };
     let hub = Hub::new(
         config.hub.clone(),

@@ -58,8 +58,9 @@ pub struct Shard<K: Kernel> {
 
 impl<K: Kernel> Shard<K> {
     /// Makes a shard on a kernel whose listeners are open.
-    pub fn new(kernel: K, setup: Setup) -> Self {
+    pub fn new(kernel: K, mut setup: Setup) -> Self {
         let now = kernel.now();
+        setup.hub.set_anonymous(setup.site.anonymous.clone(), now);
         let listeners = kernel.listeners() as u64;
         Shard {
             kernel,
@@ -243,7 +244,7 @@ impl<K: Kernel> Shard<K> {
 
     fn welcome(&mut self, accepted: super::kernel::Accepted<K::Stream>) {
         let mut stream = accepted.stream;
-        let client = self.desk.hub.connect(ClientSetup { encoding: Form::Line.encoding(), user: None });
+        let client = self.desk.hub.connect(ClientSetup { encoding: Form::Line.encoding(), identity: None });
         if let Err(error) = self.kernel.register(&mut stream, client.to_u64()) {
             warn!(%error, "a connection could not be watched");
             self.desk.hub.disconnect(client);
