@@ -51,6 +51,8 @@ pub(crate) struct Home {
     pub(crate) history: History,
     pub(crate) keys: Option<Box<ChannelKeys>>,
     pub(crate) shards: Option<Box<HomeShards>>,
+    /// It has an exact subscriber, on whatever shard, as was last told.
+    pub(crate) heard: bool,
     /// Since when nothing is kept and nobody listens exactly.
     pub(crate) idle_since_ms: Option<u64>,
     /// It stands as idle in the order of totals.
@@ -168,6 +170,11 @@ impl Channels {
 
     pub(crate) fn len(&self) -> usize {
         self.by_name.len()
+    }
+
+    /// How many places there are, some of them empty.
+    pub(crate) fn places(&self) -> u32 {
+        self.slots.len() as u32
     }
 
     #[inline]

@@ -8,6 +8,7 @@ use crate::{
     channel::{Channel, Home, HomeShards, Side},
     client::ClientId,
     error::{Refusal, RefusalCode},
+    event::Change,
     history::Mark,
     hub::Hub,
     key::KeyName,
@@ -48,13 +49,17 @@ impl Hub {
             history: Default::default(),
             keys: None,
             shards: None,
+            heard: false,
             idle_since_ms: None,
             idle_marked: false,
             timer_ms: None,
         };
         let epoch = Epoch::from_random(self.random());
         self.totals.bytes += name.len() + CHANNEL_BYTES;
-        Ok(self.channels.insert(name, epoch, Side::Home(home)))
+        let index = self.channels.insert(name, epoch, Side::Home(home));
+        let name = Arc::clone(&self.channels.get(index).name);
+        self.note_channel(&name, Change::Created);
+        Ok(index)
     }
 
     /// Tells where a subscription begins. `shard` is the other shard that asks, which is interested from then on.
@@ -73,7 +78,9 @@ impl Hub {
         let first = home.history.first_sequence().unwrap_or(head + 1);
 
         let mut live_next = head + 1;
+        let mut is_first = false;
         if let Some(shard) = shard {
+            is_first = !std::mem::replace(&mut home.heard, true);
             let shards = home.shards.get_or_insert_default();
             shards.interested.insert(shard);
             shards.told.insert(shard);
@@ -90,6 +97,10 @@ impl Hub {
             Start::Since(since) if since.sequence + 1 < first => (head + 1, Some(Err(NotRecovered::Evicted))),
             Start::Since(since) => (since.sequence + 1, Some(Ok(()))),
         };
+        if is_first {
+            let name = Arc::clone(&self.channels.get(index).name);
+            self.note_channel(&name, Change::Heard);
+        }
         Ok((index, Started { epoch, head, next, recovered, live_next }))
     }
 
@@ -196,6 +207,12 @@ impl Hub {
         let has_exact_subscriber = channel.has_exact_subscriber();
         let generation = channel.generation;
         let Side::Home(home) = &mut channel.side else { return };
+        if home.heard != has_exact_subscriber {
+            home.heard = has_exact_subscriber;
+            let name = Arc::clone(&channel.name);
+            self.note_channel(&name, if has_exact_subscriber { Change::Heard } else { Change::Unheard });
+            return self.settle(index, now);
+        }
         let is_idle = !has_exact_subscriber && home.history.is_empty();
         let deadline = if is_idle {
             let since = *home.idle_since_ms.get_or_insert(now.ms);
@@ -328,6 +345,7 @@ impl Hub {
         self.totals.bytes -= name.len() + CHANNEL_BYTES;
         self.stats.forgotten += 1;
         if let Side::Home(mut home) = channel.side {
+            self.note_channel(&name, Change::Forgotten);
             while !home.history.is_empty() {
                 home.history.evict(&mut self.totals);
             }

@@ -16,6 +16,7 @@ use crate::{
     channel::Channels,
     client::{ClientId, ClientSetup, Clients},
     error::{Refusal, RefusalCode},
+    event::Events,
     history::Totals,
     home::Placed,
     key::Keys,
@@ -49,6 +50,8 @@ pub struct Hub {
     pub(crate) totals: Totals,
     pub(crate) keys: Keys,
     pub(crate) admission: Admission,
+    /// What happened to channels.
+    pub(crate) events: Events,
     /// When to look at a channel again.
     pub(crate) timers: BTreeSet<(u64, u32)>,
     /// By shard; the one to itself is never used.
@@ -101,6 +104,7 @@ impl Hub {
             totals: Totals::default(),
             keys: Keys::new(hasher()),
             admission: Admission::default(),
+            events: Events::default(),
             timers: BTreeSet::new(),
             links: (0..shard.count).map(|_| Link::default()).collect(),
             outgoing: VecDeque::new(),

@@ -118,6 +118,7 @@ impl Hub {
                 let listener = channel.exact.insert(Listener { client: number, slot, options });
                 cold.exacts.push(Exact { channel: index, listener });
                 self.clients.subscriptions += 1;
+                self.events.system_hearers += usize::from(name::is_system(&channel.name));
             }
         }
         if is_behind {
@@ -148,6 +149,7 @@ impl Hub {
         let replaced = self.drop_pattern_subscription(client, number);
         let pattern = self.patterns.get_mut(number);
         pattern.references += 1;
+        self.events.system_hearers += usize::from(name::is_system(&pattern.text));
         let listener = pattern.audience.insert(Listener { client: index, slot: 0, options });
         let cold = &mut self.clients.cold[client.index()];
         cold.patterns.push(PatternSubscription { pattern: number, listener, options });
@@ -267,6 +269,7 @@ impl Hub {
             self.clients.cold[moved.client as usize].exacts[moved.slot as usize].listener = removed.listener;
         }
         self.clients.subscriptions -= 1;
+        self.events.system_hearers -= usize::from(name::is_system(&self.channels.get(index).name));
         // A pattern may still mean this channel: what was missed is its story then.
         self.hand_over_lag(number, index);
         match &self.channels.get(index).side {
@@ -288,6 +291,7 @@ impl Hub {
         self.clients.patterns -= 1;
         let pattern = self.patterns.get_mut(number);
         pattern.references -= 1;
+        self.events.system_hearers -= usize::from(name::is_system(&pattern.text));
         if let Some(moved) = pattern.audience.remove(removed.listener) {
             let mut subscriptions = self.clients.cold[moved.client as usize].patterns.iter_mut();
             let subscription = subscriptions.find(|subscription| subscription.pattern == number);

@@ -1,5 +1,6 @@
 //! The hub's rules as claims, entered by the public door.
 
+mod events;
 mod forget;
 mod history;
 mod key;
@@ -8,6 +9,7 @@ mod names;
 mod outbox;
 mod past;
 mod random;
+mod reconfigure;
 mod rights;
 mod shards;
 mod subscribe;
