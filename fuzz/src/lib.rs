@@ -13,6 +13,7 @@ mod http;
 mod json;
 mod lines;
 mod names;
+mod proxy;
 mod websocket;
 
 pub use self::connection::connection;
@@ -21,6 +22,7 @@ pub use self::http::{http_body, http_head};
 pub use self::json::json_request;
 pub use self::lines::line;
 pub use self::names::name_pattern;
+pub use self::proxy::proxy;
 pub use self::websocket::{websocket_client, websocket_server};
 
 /// A stream and the pieces in which a socket might deliver it.

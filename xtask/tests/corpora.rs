@@ -23,6 +23,7 @@ const TARGETS: &[(&str, Body)] = &[
     ("json_request", bodies::json_request),
     ("line", bodies::line),
     ("name_pattern", bodies::name_pattern),
+    ("proxy", bodies::proxy),
     ("websocket_client", bodies::websocket_client),
     ("websocket_server", bodies::websocket_server),
 ];

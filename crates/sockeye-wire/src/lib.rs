@@ -5,8 +5,8 @@
 //! **Decoding.** A decoder is fed what a socket read: `decode(input, &mut at)` gives the next value that begins at
 //! `input[at]` and moves `at` behind it. The caller repeats it until it answers `Ok(None)`, which means that all of
 //! `input` was taken: what was unfinished has been copied into the decoder, and the buffer is free for the next read.
-//! A value that lies whole in `input` is not copied, so a value is good until the next call. Heads of HTTP are the
-//! exception: they are parsed where they lie, and the caller keeps the bytes until a whole head is there.
+//! A value that lies whole in `input` is not copied, so a value is good until the next call. Heads of HTTP and of the
+//! PROXY protocol are the exception: they are parsed where they lie, and the caller keeps the bytes until a whole head is there.
 //!
 //! **Not enough bytes yet is `Ok(None)`, never an error.** An error is final unless its decoder says otherwise: after it
 //! a decoder takes everything and gives nothing.
@@ -26,4 +26,5 @@
 pub mod http;
 pub mod json;
 pub mod line;
+pub mod proxy;
 pub mod websocket;

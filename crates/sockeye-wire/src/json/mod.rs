@@ -22,7 +22,7 @@ pub use scan::DEPTH_MAX;
 pub(crate) use write::write_integer;
 pub use write::{
     At, Data, Object, Push, push_bytes, write_base64, write_bye, write_ended, write_error, write_expires,
-    write_gap, write_message, write_pong, write_push, write_string,
+    write_gap, write_message, write_pong, write_push, write_rate_error, write_string,
 };
 
 use scan::{Scanner, Value};

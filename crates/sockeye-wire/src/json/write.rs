@@ -136,6 +136,16 @@ pub fn write_expires(out: &mut Vec<u8>, in_ms: u64) {
     out.push(b'}');
 }
 
+/// Writes an error of the word `rate`, with the milliseconds after which it is worth another try.
+pub fn write_rate_error(out: &mut Vec<u8>, id: Option<&str>, why: &str, retry_ms: u64) {
+    Object::open(out, "error", id)
+        .str("code", Code::Rate.as_str())
+        .str("why", why)
+        .bool("retry", true)
+        .with("retry_ms", |out| write_integer(out, retry_ms))
+        .end();
+}
+
 /// Writes `{"pong":VALUE}`. The value is raw JSON.
 pub fn write_pong(out: &mut Vec<u8>, value: &str) {
     Object::open(out, "pong", Some(value)).end();
