@@ -120,6 +120,7 @@ impl World {
                 site: &self.site,
                 pages: &NoPages,
                 out: &mut self.out,
+                meter: None,
             };
             let taken = self.machine.handle_input(&mut input, &mut cx);
             self.out.for_each(&input, |bytes| self.conversation.said.extend_from_slice(bytes));
@@ -137,6 +138,7 @@ impl World {
             site: &self.site,
             pages: &NoPages,
             out: &mut self.out,
+            meter: None,
         };
         act(&mut self.machine, &mut cx);
         self.out.for_each(&[], |bytes| self.conversation.said.extend_from_slice(bytes));

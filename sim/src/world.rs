@@ -12,6 +12,8 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use sockeye::config::GuardLimits;
+use sockeye::server::guard::Guard;
 use sockeye::server::{Setup, Shard};
 use sockeye_gateway::{Site, form, site::Hosts};
 use sockeye_hub::{Hub, Now, ShardInfo, ShardMessage};
@@ -70,6 +72,7 @@ impl World {
             hosts: Hosts::default(),
             anonymous: None,
         });
+        let guard = Arc::new(Guard::new(&GuardLimits::none(), &[]));
         let count = plan.shards;
         let mut dice = Dice::new(seed, 2);
         let mut nets = Vec::new();
@@ -83,6 +86,7 @@ impl World {
                 site: Arc::clone(&site),
                 limits: plan.connection.clone(),
                 server_limits: plan.server.clone(),
+                guard: Arc::clone(&guard),
                 assets: |_| None,
             };
             shards.push(Shard::new(SimKernel(Rc::clone(&net)), setup));

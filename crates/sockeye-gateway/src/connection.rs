@@ -21,6 +21,7 @@ use crate::http::Http;
 use crate::limit::Limits;
 use crate::line::Lines;
 use crate::out::Out;
+use crate::rate::{Meter, Over};
 use crate::site::{Pages, Site};
 use crate::websocket::{Mode, Outcome, Socket, close};
 use crate::{answer, request};
@@ -39,6 +40,8 @@ pub struct Context<'a> {
     pub pages: &'a dyn Pages,
     /// Where what is said at once goes.
     pub out: &'a mut Out,
+    /// What the connection is held to, if it is held to anything.
+    pub meter: Option<&'a mut (dyn Meter + 'a)>,
 }
 
 impl Context<'_> {
@@ -50,6 +53,15 @@ impl Context<'_> {
             let mut bytes = Vec::new();
             write(&mut bytes);
             self.hub.queue_bytes(client, bytes.into_boxed_slice());
+        }
+    }
+
+    /// A message has come. `Err`: it is one too many, and nothing behind it is to be handled before the shell reads on.
+    #[inline]
+    pub(crate) fn count_message(&mut self) -> Result<(), Over> {
+        match &mut self.meter {
+            None => Ok(()),
+            Some(meter) => meter.take_message(self.now),
         }
     }
 
@@ -296,7 +308,7 @@ impl Connection {
                     self.deadline_ms = http.deadline_ms();
                     self.form = http.form_wanted();
                     match next {
-                        crate::http::Next::Goes => return at,
+                        crate::http::Next::Goes | crate::http::Next::Pauses => return at,
                         crate::http::Next::Ends(why) => self.end(Ending::AfterOutput, why, cx),
                         crate::http::Next::Becomes(state) => self.become_state(state, cx.now, cx.limits),
                     }
@@ -325,6 +337,36 @@ impl Connection {
                 }
             }
         }
+    }
+
+    /// The shell has received more than is allowed: what has a place for it is told so, before it is not read for a while.
+    pub fn handle_over(&mut self, over: Over, cx: &mut Context<'_>) {
+        match &mut self.state {
+            State::Lines(lines) => lines.objects().say_over(self.client, None, over, cx),
+            State::Socket(socket) => {
+                if let Mode::Objects(objects) = socket.mode() {
+                    objects.say_over(self.client, None, over, cx);
+                }
+            }
+            State::Http(http) if over.is_last && !http.is_waiting() => {
+                http.end_over(self.client, over, cx);
+                self.end(Ending::AfterOutput, "rate", cx);
+            }
+            State::Http(_) | State::Events(_) | State::Detect(_) => {}
+        }
+    }
+
+    /// Refuses a connection whose beginning the shell could not read.
+    pub fn refuse(&mut self, why: &str, ended_for: &'static str, cx: &mut Context<'_>) {
+        request::frame(Form::Line, cx.out.scratch(), 0, |out| {
+            json::write_error(out, None, Code::BadRequest, why, false);
+        });
+        self.end(Ending::AfterOutput, ended_for, cx);
+    }
+
+    /// A proxy by the side relays a connection that came by TCP, as a browser's does.
+    pub fn came_by_tcp(&mut self) {
+        self.transport = Transport::Tcp;
     }
 
     /// The peer ended its side: what it sent is answered, and a subscriber goes on hearing.
@@ -414,7 +456,7 @@ impl Connection {
                     let next = http.encode_answer(answer, out, limits, now);
                     self.deadline_ms = http.deadline_ms();
                     match next {
-                        crate::http::Next::Goes => {}
+                        crate::http::Next::Goes | crate::http::Next::Pauses => {}
                         crate::http::Next::Ends(why) => self.end_at(Ending::AfterOutput, why, now, limits),
                         crate::http::Next::Becomes(state) => self.become_state(state, now, limits),
                     }
@@ -510,10 +552,7 @@ impl Connection {
                 self.state = State::Http(Box::new(http));
             }
             Detected::Unknown(why) => {
-                request::frame(Form::Line, cx.out.scratch(), 0, |out| {
-                    json::write_error(out, None, Code::BadRequest, why, false);
-                });
-                self.end(Ending::AfterOutput, "unknown protocol", cx);
+                self.refuse(why, "unknown protocol", cx);
             }
             Detected::More => {}
         }

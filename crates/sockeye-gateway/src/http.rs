@@ -23,6 +23,7 @@ use crate::answer;
 use crate::connection::{Context, State, Transport};
 use crate::form::Form;
 use crate::limit::Limits;
+use crate::rate::Over;
 use crate::reply::{Manner, Reply};
 use crate::request::Objects;
 use crate::route::{Action, Content, route};
@@ -69,6 +70,8 @@ enum Wanted {
 pub(crate) enum Next {
     /// The connection goes on.
     Goes,
+    /// It goes on, but nothing more is handled yet.
+    Pauses,
     /// It ends when its answer is written, for this reason.
     Ends(&'static str),
     /// It is something else from here on.
@@ -215,6 +218,11 @@ impl Http {
             is_1_0: head.minor == 0,
             origin: head.header("origin").filter(|origin| cx.site.lists(origin)).map(Into::into),
         };
+        if let Err(over) = cx.count_message() {
+            // A body that is not wanted is not read: the connection ends instead.
+            self.manner.keep_alive &= matches!(head.body, Body::None | Body::Length(0));
+            return self.refuse_over(client, over, cx);
+        }
         match route(&head, transport, cx) {
             Action::Answer(reply) => {
                 // A body that nobody asked for is not read: the connection ends instead.
@@ -319,6 +327,29 @@ impl Http {
         let manner = &self.manner;
         cx.say(client, |out| reply.write(out, manner));
         self.answered(cx.now, cx.limits)
+    }
+
+    /// Refuses a request that was one too many. Nothing behind it is handled for a while, nor ever after the last time.
+    pub(crate) fn refuse_over(&mut self, client: ClientId, over: Over, cx: &mut Context<'_>) -> Next {
+        self.manner.keep_alive &= !over.is_last;
+        let seconds = over.retry_ms.div_ceil(1_000).to_string();
+        let reply = Reply::json(Code::Rate.http_status(), |out| {
+            json::write_rate_error(out, None, &over.why(), over.retry_ms);
+        });
+        match self.answer(client, &reply.with("Retry-After", seconds), cx) {
+            Next::Goes => Next::Pauses,
+            _ => Next::Ends("rate"),
+        }
+    }
+
+    /// Refuses whatever is under way, for too many bytes: it is the last that is said.
+    pub(crate) fn end_over(&mut self, client: ClientId, over: Over, cx: &mut Context<'_>) {
+        if matches!(self.phase, Phase::Head) {
+            // How the request wants its answer is not known yet.
+            self.manner.head_only = false;
+            self.manner.origin = None;
+        }
+        self.refuse_over(client, over, cx);
     }
 
     fn answered(&mut self, now: Now, limits: &Limits) -> Next {

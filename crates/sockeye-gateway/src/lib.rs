@@ -22,6 +22,7 @@ pub mod form;
 pub mod limit;
 pub mod mail;
 pub mod out;
+pub mod rate;
 pub mod site;
 
 mod answer;

@@ -1,7 +1,7 @@
 //! Every bound and timeout of one connection, with what happens at it.
 //!
-//! The bounds of channels, histories and outboxes are in `sockeye_hub::limit`. Absent here: limits per address and
-//! per user, which belong to authentication.
+//! The bounds of channels, histories and outboxes are in `sockeye_hub::limit`. How often something may
+//! happen, for a connection, a user or an address, is in `rate`; its figures are the shell's.
 
 /// Bounds and timeouts of one connection. All times are milliseconds.
 #[derive(Clone, Debug, PartialEq, Eq)]

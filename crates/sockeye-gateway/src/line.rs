@@ -34,7 +34,7 @@ impl Lines {
                 Ok(None) => return true,
                 Ok(Some(line)) => {
                     if !self.objects.handle_line(client, line, cx) {
-                        return false;
+                        return self.objects.take_paused();
                     }
                 }
                 Err(error) => {
@@ -45,6 +45,10 @@ impl Lines {
             }
         }
         true
+    }
+
+    pub(crate) fn objects(&self) -> &Objects {
+        &self.objects
     }
 
     /// The end of input also ends a last line that has no newline: `printf '{..}' | nc` leaves it out.

@@ -5,6 +5,7 @@ use sockeye_wire::json::{self, BadRequest, Code, Request, Verb};
 
 use crate::connection::Context;
 use crate::form::{self, Form};
+use crate::rate::Over;
 
 /// The version of the protocol that this server speaks.
 const PROTOCOL_VERSION: u64 = 1;
@@ -14,17 +15,37 @@ const PROTOCOL_VERSION: u64 = 1;
 pub(crate) struct Objects {
     form: Form,
     unreadable_in_a_row: u32,
+    /// A message was one too many: what stands behind it is not handled yet.
+    paused: bool,
 }
 
 impl Objects {
     pub(crate) fn new(form: Form) -> Self {
-        Objects { form, unreadable_in_a_row: 0 }
+        Objects { form, unreadable_in_a_row: 0, paused: false }
     }
 
     /// Says one object to the client: at once, or behind what its outbox holds.
     pub(crate) fn say(&self, client: ClientId, cx: &mut Context<'_>, write: impl FnOnce(&mut Vec<u8>)) {
         let form = self.form;
         cx.say(client, |out| frame(form, out, 0, write));
+    }
+
+    /// Says that there was too much.
+    pub(crate) fn say_over(&self, client: ClientId, id: Option<&str>, over: Over, cx: &mut Context<'_>) {
+        self.say(client, cx, |out| json::write_rate_error(out, id, &over.why(), over.retry_ms));
+    }
+
+    /// Refuses a message that was one too many. Returns false: nothing behind it is handled yet.
+    fn pause(&mut self, client: ClientId, id: Option<&str>, over: Over, cx: &mut Context<'_>) -> bool {
+        self.say_over(client, id, over, cx);
+        self.paused = true;
+        false
+    }
+
+    /// Whether the connection is not at its end, but has to wait. Asked once, where a message was the last one for some
+    /// reason.
+    pub(crate) fn take_paused(&mut self) -> bool {
+        std::mem::take(&mut self.paused)
     }
 
     /// Refuses what could not be read. Returns false when it was one too many in a row.
@@ -60,16 +81,20 @@ pub(crate) fn frame(form: Form, out: &mut Vec<u8>, guess: usize, write: impl FnO
     }
 }
 
-/// Handles one object. Returns whether the connection goes on.
+/// Handles one object. Returns whether the next one may be handled: not when the connection is to close, nor when it has
+/// to wait, which [`Objects::take_paused`] tells.
 #[inline]
 pub(crate) fn handle(objects: &mut Objects, client: ClientId, text: &str, cx: &mut Context<'_>) -> bool {
     match json::parse_request_text(text) {
         Ok(request) => carry_out(objects, client, request, cx),
-        Err(bad) => refuse(objects, client, &bad, cx),
+        Err(bad) => match cx.count_message() {
+            Ok(()) => refuse(objects, client, &bad, cx),
+            Err(over) => objects.pause(client, bad.id.as_deref(), over, cx),
+        },
     }
 }
 
-/// Does what a request asks for. Returns whether the connection goes on.
+/// Does what a request asks for. Returns as [`handle`] does.
 #[inline]
 pub(crate) fn carry_out(
     objects: &mut Objects,
@@ -79,6 +104,9 @@ pub(crate) fn carry_out(
 ) -> bool {
     objects.unreadable_in_a_row = 0;
     let id = request.id.as_ref().map(|id| id.as_str());
+    if let Err(over) = cx.count_message() {
+        return objects.pause(client, id, over, cx);
+    }
     let tag = || id.map_or(Tag::Silent, |id| Tag::Id(id.into()));
 
     match request.verb {

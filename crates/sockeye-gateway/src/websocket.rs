@@ -54,6 +54,8 @@ pub(crate) mod close {
 pub(crate) enum Outcome {
     /// The connection goes on.
     Open,
+    /// It goes on, but nothing more is handled yet.
+    Paused,
     /// A close frame was said: the connection ends when it is written.
     Closing,
 }
@@ -101,7 +103,7 @@ impl Socket {
             };
             // A message that ends with the input leaves nothing to ask the decoder for, unless it lent us a buffer of
             // its own, which it takes back when asked.
-            if outcome == Outcome::Closing || (is_in_place && *at == input.len()) {
+            if outcome != Outcome::Open || (is_in_place && *at == input.len()) {
                 return outcome;
             }
         }
@@ -135,13 +137,16 @@ impl Socket {
                         cx.out.push_input(start..range.end);
                     }
                     // As in `handle_input`.
-                    if *at == input.len() {
+                    if pace(cx) == Outcome::Paused || *at == input.len() {
                         return Outcome::Open;
                     }
                 }
                 Ok(Some(Event::Message { kind, payload })) => {
                     let bytes = self.decoder.bytes(input, &payload);
                     cx.say(client, |out| websocket::write_frame(out, opcode_of(kind), bytes));
+                    if pace(cx) == Outcome::Paused {
+                        return Outcome::Open;
+                    }
                 }
                 Ok(Some(control)) => {
                     if self.handle_control(client, control, input, cx) == Outcome::Closing {
@@ -180,6 +185,9 @@ impl Socket {
                 if goes_on {
                     return Outcome::Open;
                 }
+                if objects.take_paused() {
+                    return Outcome::Paused;
+                }
                 say_close(client, close::POLICY, "too many unreadable messages in a row", cx)
             }
             Mode::Raw(raw) if !raw.publishes => {
@@ -193,7 +201,7 @@ impl Socket {
                 };
                 let publish = Publish { channel: &raw.channel, kind, payload, key: None };
                 cx.hub.publish(client, Tag::Silent, publish, cx.now);
-                Outcome::Open
+                pace(cx)
             }
             Mode::Echo => Outcome::Open,
         }
@@ -293,6 +301,12 @@ impl Socket {
             (Mode::Raw(_) | Mode::Echo, _) => Outcome::Open,
         }
     }
+}
+
+/// Counts a message that has no answer. One too many is not refused, for that could not be told: the client waits.
+#[inline]
+fn pace(cx: &mut Context<'_>) -> Outcome {
+    if cx.count_message().is_ok() { Outcome::Open } else { Outcome::Paused }
 }
 
 /// RFC 6455, 5.2: the longest header without a mask. A masked header is at least as long as ours plus the mask; only one

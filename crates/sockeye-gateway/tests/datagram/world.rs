@@ -82,6 +82,7 @@ impl World {
             site: &self.site,
             pages: &NoPages,
             out: &mut self.out,
+            meter: None,
         };
         self.datagrams.handle_input(source, input, is_cut, &mut self.mail, &mut cx);
         assert!(self.out.is_empty(), "what was said was not sent");

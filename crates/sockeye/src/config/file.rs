@@ -9,6 +9,7 @@ use toml::{Table, Value};
 
 use super::Config;
 use super::key::{Field, KEYS};
+use super::network::Network;
 use crate::address::unit::{parse_bytes, parse_milliseconds, print_bytes, print_milliseconds};
 use crate::address::{Address, nearest};
 
@@ -118,7 +119,13 @@ fn set(config: &mut Config, path: &str, value: &Value) -> Result<(), Fault> {
                 .collect::<Result<_, _>>()?;
         }
         (Field::Texts(field), Value::Array(values)) => *field = texts(path, values)?,
-        (Field::Addresses(_) | Field::Texts(_), _) => {
+        (Field::Networks(field), Value::Array(values)) => {
+            *field = texts(path, values)?
+                .iter()
+                .map(|text| text.parse::<Network>().or_else(|why| fault(path, why)))
+                .collect::<Result<_, _>>()?;
+        }
+        (Field::Addresses(_) | Field::Texts(_) | Field::Networks(_), _) => {
             return fault(path, "takes a list of texts: [\"...\", \"...\"]");
         }
         (Field::Flag(field), Value::Boolean(flag)) => *field = *flag,
@@ -129,6 +136,8 @@ fn set(config: &mut Config, path: &str, value: &Value) -> Result<(), Fault> {
         (Field::Level(_), _) => return fault(path, "takes a text such as \"info\""),
         (Field::Bytes(field), value) => *field = positive(path, bytes(path, value)?)?,
         (Field::Count(field), value) => *field = positive(path, count(path, value)?)?,
+        (Field::CountOrNone(field), value) => *field = count(path, value)?,
+        (Field::BytesOrNone(field), value) => *field = bytes(path, value)?,
         (Field::Count32(field), value) => {
             let count = positive(path, count(path, value)?)?;
             *field = u32::try_from(count).or_else(|_| fault(path, "is too large"))?;
@@ -244,9 +253,13 @@ fn value_of(field: Field<'_>) -> String {
             Value::from(list.iter().map(Address::to_string).collect::<Vec<_>>()).to_string()
         }
         Field::Texts(list) => Value::from(list.clone()).to_string(),
+        Field::Networks(list) => {
+            Value::from(list.iter().map(Network::to_string).collect::<Vec<_>>()).to_string()
+        }
         Field::Flag(flag) => flag.to_string(),
-        Field::Bytes(bytes) => format!("{:?}", print_bytes(*bytes)),
-        Field::Count(count) => count.to_string(),
+        Field::BytesOrNone(bytes) if *bytes == 0 => "0".into(),
+        Field::Bytes(bytes) | Field::BytesOrNone(bytes) => format!("{:?}", print_bytes(*bytes)),
+        Field::Count(count) | Field::CountOrNone(count) => count.to_string(),
         Field::Count32(count) => count.to_string(),
         Field::Time(ms) => format!("{:?}", print_milliseconds(*ms)),
         Field::Level(level) => format!("{:?}", level.as_str()),

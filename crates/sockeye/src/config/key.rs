@@ -3,6 +3,7 @@
 //! One table reads, prints and documents, so the three cannot disagree. What happens at each bound is told in its
 //! comment; the defaults live with the limits themselves.
 
+use super::network::Network;
 use super::{Config, Level};
 use crate::address::Address;
 
@@ -24,6 +25,11 @@ pub(super) enum Field<'c> {
     Bytes(&'c mut usize),
     Count(&'c mut usize),
     Count32(&'c mut u32),
+    /// A bound that 0 takes away.
+    CountOrNone(&'c mut usize),
+    /// A bound that 0 takes away.
+    BytesOrNone(&'c mut usize),
+    Networks(&'c mut Vec<Network>),
     Time(&'c mut u64),
     Level(&'c mut Level),
 }
@@ -40,6 +46,7 @@ keys! {
     "log", Level, log, "How much to log: error, warn, info, debug (every connection) or trace (as --log does).";
     "origins", Texts, origins, "Web origins (https://chat.example) whose pages may use this server, beside its own. Others get 403.";
     "names", Texts, names, "Host names by which requests may call this server, beside localhost and its own addresses. Others get 403.";
+    "proxy_protocol_from", Networks, proxy_protocol_from, "Networks (10.0.0.0/8, one address, unix) whose connections begin with a PROXY header, version 1 or 2. One without is closed.";
 
     "limits.message_bytes_max", Bytes, hub.message_bytes_max, "The largest payload, decoded. Larger ones are refused: too_large, HTTP 413, WebSocket close 1009.";
     "limits.outbox_bytes_max", Bytes, hub.outbox_bytes_max, "Encoded messages waiting for one client. Above it a client lags, and reads on from history. Memory per client is at most this.";
@@ -74,6 +81,17 @@ keys! {
     "limits.drain_reconnect_min", Time, server.drain_reconnect_min_ms, "Drained clients are told to come back after a random wait of at least this ...";
     "limits.drain_reconnect_max", Time, server.drain_reconnect_max_ms, "... and at most this.";
     "limits.unsent_bytes_max", Bytes, server.unsent_bytes_max, "Unsent bytes that the kernel takes for one TCP connection (TCP_NOTSENT_LOWAT). More wait in the outbox.";
+    "limits.connections_max", CountOrNone, guard.connections_max, "Connections in all. Above it a new one is closed at once. 0: as many as the system has descriptors for.";
+    "limits.address_connections_max", CountOrNone, guard.address_connections_max, "Connections from one address (IPv6: one /64). Above it a new one is closed at once. 0: no bound.";
+    "limits.address_arrivals_per_second", CountOrNone, guard.address_arrivals_per_second, "New connections a second from one address. Above it a new one is closed at once. 0: no bound.";
+    "limits.address_exceptions", Networks, guard.address_exceptions, "Networks to which no bound per address applies. Unix sockets have no address, and none applies to them.";
+    "limits.messages_per_second", CountOrNone, guard.messages_per_second.connection, "Messages a second from one connection. Above it: rate (HTTP 429), then not read for a while, then closed. 0: no bound.";
+    "limits.address_messages_per_second", CountOrNone, guard.messages_per_second.address, "Messages a second from all connections of one address. Above it: the same, for the one that sent too much. 0: no bound.";
+    "limits.bytes_per_second", BytesOrNone, guard.bytes_per_second.connection, "Bytes received a second from one connection. Above it: told (rate) and not read for a while, then closed. 0: no bound.";
+    "limits.address_bytes_per_second", BytesOrNone, guard.bytes_per_second.address, "Bytes received a second from all connections of one address. Above it: the same. 0: no bound.";
+    "limits.rate_burst", Time, guard.burst_ms, "A rate that was unused may be caught up on: what comes in this time may come at once. Who is over waits this long at most.";
+    "limits.rate_strikes_max", Count32, guard.strikes_max, "Told so often that it sends too much, a connection is closed: bye with reason rate.";
+    "limits.rate_forgiven", Time, guard.strikes_forgiven_ms, "After so long without being told, the times before are forgiven.";
 
     "history.messages", Count, default_rule.messages, "Messages that a channel keeps, where no [[channels]] says otherwise.";
     "history.bytes", Bytes, default_rule.bytes, "Bytes that a channel keeps at most; the newest message always stays.";

@@ -5,9 +5,11 @@
 
 mod environment;
 mod file;
+mod guard;
 mod key;
 mod level;
 mod limit;
+mod network;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -21,8 +23,10 @@ use crate::address::{Address, Base, DEFAULT_PORT};
 pub use crate::address::unit::parse_bytes;
 pub use environment::Environment;
 pub use file::ConfigError;
+pub use guard::{GuardLimits, PerWhom};
 pub use level::Level;
 pub use limit::ServerLimits;
+pub use network::{Network, holds, masked};
 
 /// What the server is to do: complete, typed, checked.
 #[derive(Clone, Debug)]
@@ -46,6 +50,10 @@ pub struct Config {
     pub connection: ConnectionLimits,
     /// Bounds and timeouts of the loop.
     pub server: ServerLimits,
+    /// Bounds of what one address or connection may take from all.
+    pub guard: GuardLimits,
+    /// Networks whose connections begin with a PROXY header.
+    pub proxy_protocol_from: Vec<Network>,
     /// What channels keep, by pattern; the first that matches a name wins.
     pub rules: Vec<Rule>,
     /// What a channel keeps that no rule matches.
@@ -64,6 +72,8 @@ impl Default for Config {
             hub: HubLimits::default(),
             connection: ConnectionLimits::default(),
             server: ServerLimits::default(),
+            guard: GuardLimits::default(),
+            proxy_protocol_from: Vec::new(),
             rules: Vec::new(),
             default_rule: Rule::kept("#"),
         }
@@ -124,6 +134,7 @@ impl Config {
         self.connection.message_bytes_max = self.hub.message_bytes_max;
         self.connection.requests_in_flight_max = self.hub.requests_in_flight_max;
         self.connection.answers_bytes_max = self.hub.answers_bytes_max;
+        self.guard.pause_ms_max = self.connection.ping_interval_ms;
         if self.listen.is_empty() {
             return Err(ConfigError::whole(
                 "listen",
@@ -270,6 +281,8 @@ mod tests {
             ("[limits]\nmessage_byte_max = 5", "did you mean \"limits.message_bytes_max\""),
             ("[limits]\nmessage_bytes_max = \"5 bananas\"", "limits.message_bytes_max"),
             ("[limits]\nmessage_bytes_max = 0", "limits.message_bytes_max"),
+            ("[limits]\naddress_exceptions = [\"10.0.0.1/8\"]", "10.0.0.0/8"),
+            ("proxy_protocol_from = \"unix\"", "a list"),
             ("[limits]\nping_interval = \"60s\"", "limits.silence_timeout"),
             ("listen = \"tcp:127.0.0.1:1\"", "a list"),
             ("listen = [\"tpc:127.0.0.1:1\"]", "did you mean tcp:"),

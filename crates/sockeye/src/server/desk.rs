@@ -8,12 +8,14 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
+use sockeye_gateway::rate::Meter;
 use sockeye_gateway::{Asset, Connection, Context, Ending, Limits, Out, Site};
 use sockeye_hub::planted::{Planted, is_planted};
 use sockeye_hub::{Hub, Now};
 
 use super::figures::Figures;
 use super::gather::{Gather, Speech, Written};
+use super::guard::Guard;
 use super::kernel::Stream;
 use super::peer::Peer;
 use super::stats::ShardPages;
@@ -28,6 +30,7 @@ pub(super) struct Desk {
     pub(super) server_limits: ServerLimits,
     pub(super) assets: fn(&str) -> Option<Asset>,
     pub(super) figures: Figures,
+    pub(super) guard: Arc<Guard>,
     pub(super) wheel: Wheel,
     pub(super) out: Out,
     pub(super) gather: Gather,
@@ -51,9 +54,15 @@ impl Desk {
     /// Reads one share from a connection and handles it.
     pub(super) fn serve(&mut self, peer: &mut Peer<impl Stream>, buffer: &mut [u8]) -> Fate {
         peer.listed = false;
-        if peer.is_lingering() {
-            return self.discard(peer, buffer);
+        if peer.is_apart() {
+            return self.serve_apart(peer, buffer);
         }
+        self.serve_plain(peer, buffer)
+    }
+
+    /// Reads one share, unless the machine may not be given any.
+    #[inline]
+    pub(super) fn serve_plain(&mut self, peer: &mut Peer<impl Stream>, buffer: &mut [u8]) -> Fate {
         if !peer.machine.may_read(&self.hub, &self.limits) {
             if peer.machine.is_input_ended() && peer.stream.is_gone() {
                 return Fate::Ends("gone", None);
@@ -111,6 +120,7 @@ impl Desk {
     pub(super) fn list_if_more(&mut self, peer: &mut Peer<impl Stream>) {
         if (peer.readable || peer.holds)
             && !peer.listed
+            && !peer.is_paused()
             && (peer.is_lingering() || peer.machine.may_read(&self.hub, &self.limits))
         {
             self.list(peer);
@@ -151,6 +161,7 @@ impl Desk {
     ) -> T {
         let pages = ShardPages {
             figures: &self.figures,
+            counts: &self.guard.counts,
             assets: self.assets,
             draining: self.draining,
             now: self.now,
@@ -162,6 +173,7 @@ impl Desk {
             site: &self.site,
             pages: &pages,
             out: &mut self.out,
+            meter: peer.standing.as_deref_mut().map(|standing| standing as &mut dyn Meter),
         };
         act(&mut peer.machine, &mut cx)
     }
@@ -306,7 +318,7 @@ impl Desk {
     }
 
     /// Reads on from a connection that was told its end, until it ends too.
-    fn discard(&mut self, peer: &mut Peer<impl Stream>, buffer: &mut [u8]) -> Fate {
+    pub(super) fn discard(&mut self, peer: &mut Peer<impl Stream>, buffer: &mut [u8]) -> Fate {
         match retry(|| peer.stream.read(buffer)) {
             Ok(length) if length > 0 => self.list(peer),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => peer.readable = false,
@@ -317,6 +329,9 @@ impl Desk {
 
     /// The wheel brought a connection up.
     pub(super) fn time_out(&mut self, peer: &mut Peer<impl Stream>) -> Fate {
+        if peer.is_paused() {
+            self.resume(peer);
+        }
         if peer.armed_ms > self.now.ms {
             return Fate::Stays;
         }
@@ -331,7 +346,7 @@ impl Desk {
     }
 }
 
-fn retry(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+pub(super) fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match call() {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -82,6 +82,22 @@ pub trait Stream {
     /// `WouldBlock` when there is nothing; otherwise the connection is gone.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize>;
 
+    /// Looks at what is there without taking it, under every layer of the stream. `Ok(0)` is the peer's end.
+    ///
+    /// # Errors
+    /// As `read`; `Unsupported` for a stream whose kernel relays for nobody.
+    fn peek(&mut self, _buffer: &mut [u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Takes so many bytes that were looked at.
+    ///
+    /// # Errors
+    /// As `peek`.
+    fn take(&mut self, _length: usize) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// Writes one piece as far as it fits.
     ///
     /// # Errors

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use mio::{Events, Interest, Poll, Token};
 use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
 use sockeye_gateway::Transport;
 use sockeye_hub::Now;
 
@@ -130,12 +132,41 @@ pub(super) enum Socket {
     Unix(mio::net::UnixStream),
 }
 
+impl Socket {
+    fn receive(&self, buffer: &mut [u8], flags: RecvFlags) -> Result<(usize, usize), Errno> {
+        match self {
+            Socket::Tcp(tcp) => recv(tcp, buffer, flags),
+            Socket::Unix(unix) => recv(unix, buffer, flags),
+        }
+    }
+}
+
 impl Stream for Socket {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Socket::Tcp(tcp) => tcp.read(buffer),
             Socket::Unix(unix) => unix.read(buffer),
         }
+    }
+
+    fn peek(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let (_, length) = self.receive(buffer, RecvFlags::PEEK)?;
+        Ok(length)
+    }
+
+    fn take(&mut self, length: usize) -> io::Result<()> {
+        let mut left = length;
+        let mut piece = [0; 512];
+        while left > 0 {
+            let room = left.min(piece.len());
+            match self.receive(&mut piece[..room], RecvFlags::empty()) {
+                Ok((_, 0)) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok((_, taken)) => left -= taken,
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {

@@ -3,10 +3,12 @@
 //! [`Shard`] is the loop, [`Kernel`] what it needs of an operating system, [`serve`] the whole on the real one.
 
 pub mod figures;
+pub mod guard;
 pub mod kernel;
 pub mod service;
 pub mod stats;
 
+mod apart;
 mod desk;
 mod gather;
 mod listen;

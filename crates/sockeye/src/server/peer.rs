@@ -3,6 +3,8 @@
 use sockeye_gateway::Connection;
 use sockeye_hub::ClientId;
 
+use super::guard::Standing;
+
 /// A connection of a shard.
 ///
 /// What every delivery looks at shares the first cache line: the socket, the flags, the times, and the beginning of the
@@ -20,6 +22,10 @@ pub(super) struct Peer<S> {
     pub(super) listed: bool,
     /// Something was received that is not handled yet.
     pub(super) holds: bool,
+    /// It is not simply read: it lingers, owes a header, or is held to a rate.
+    apart: bool,
+    /// It must begin with a PROXY header, which has not come yet.
+    pub(super) owes_header: bool,
     /// Everything was said and the peer was told; what it still sends is of no interest.
     lingering: bool,
     /// When the wheel will bring this peer up at the latest (`u64::MAX`: it is not in the wheel).
@@ -29,11 +35,19 @@ pub(super) struct Peer<S> {
     linger_ms: u64,
     /// Received, but not handled yet, because the machine paused. Handled before anything newer.
     held: Vec<u8>,
+    /// What it counts for, and is held to, if anything.
+    pub(super) standing: Option<Box<Standing>>,
     pub(super) span: tracing::Span,
 }
 
 impl<S> Peer<S> {
-    pub(super) fn new(stream: S, machine: Connection, span: tracing::Span) -> Self {
+    pub(super) fn new(
+        stream: S,
+        machine: Connection,
+        standing: Option<Box<Standing>>,
+        owes_header: bool,
+        span: tracing::Span,
+    ) -> Self {
         Peer {
             stream,
             machine,
@@ -42,6 +56,9 @@ impl<S> Peer<S> {
             armed_ms: u64::MAX,
             linger_ms: u64::MAX,
             holds: false,
+            apart: owes_header || standing.as_ref().is_some_and(|standing| standing.is_metered()),
+            owes_header,
+            standing,
             lingering: false,
             readable: false,
             ended_edge: false,
@@ -54,6 +71,23 @@ impl<S> Peer<S> {
         self.machine.client()
     }
 
+    /// It is not simply read: it lingers, owes a header, or is held to a rate.
+    #[inline]
+    pub(super) fn is_apart(&self) -> bool {
+        self.apart
+    }
+
+    /// Its header has come: what is left is whether it is held to a rate.
+    pub(super) fn settle_header(&mut self) {
+        self.owes_header = false;
+        self.apart = self.lingering || self.standing.as_ref().is_some_and(|standing| standing.is_metered());
+    }
+
+    /// It was over a rate, and is not read for a while.
+    pub(super) fn is_paused(&self) -> bool {
+        self.standing.as_ref().is_some_and(|standing| standing.is_paused())
+    }
+
     /// Everything was said and the peer was told; what it still sends is of no interest.
     pub(super) fn is_lingering(&self) -> bool {
         self.lingering
@@ -62,6 +96,7 @@ impl<S> Peer<S> {
     /// Begins to linger, until the peer ends or `until_ms`.
     pub(super) fn linger(&mut self, until_ms: u64) {
         self.lingering = true;
+        self.apart = true;
         self.linger_ms = until_ms;
         self.readable = true;
         self.hold(Vec::new());

@@ -10,6 +10,7 @@ use sockeye_gateway::{Asset, Site, form};
 use sockeye_hub::{Hub, Identity, Rights, ShardInfo};
 use tracing::{info, warn};
 
+use super::guard::Guard;
 use super::listen::{ListenError, Listening, listen, listen_passed_tcp, listen_passed_unix};
 use super::mio::MioKernel;
 use super::service::{Notifier, Passed, PassedError, take_passed};
@@ -92,6 +93,7 @@ pub fn serve(
         site: Arc::new(site),
         limits: config.connection.clone(),
         server_limits: config.server.clone(),
+        guard: Arc::new(Guard::new(&config.guard, &config.proxy_protocol_from)),
         assets,
     };
     let mut shard = Shard::new(MioKernel::new(listening)?, setup);

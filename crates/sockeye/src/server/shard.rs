@@ -13,6 +13,7 @@
 //! Deliberately absent: the operating system (`kernel.rs`), threads, and any knowledge of protocols or channels.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ use tracing::{debug, debug_span, info, warn};
 use super::desk::{Desk, Fate};
 use super::figures::Figures;
 use super::gather::Gather;
+use super::guard::Guard;
 use super::kernel::{Event, Kernel, LISTENER_TOKENS};
 use super::peer::Peer;
 use super::timer::Wheel;
@@ -38,6 +40,8 @@ pub struct Setup {
     pub limits: Limits,
     /// Bounds of the loop.
     pub server_limits: ServerLimits,
+    /// Who keeps count for all shards.
+    pub guard: Arc<Guard>,
     /// The embedded pages.
     pub assets: fn(&str) -> Option<sockeye_gateway::Asset>,
 }
@@ -77,6 +81,7 @@ impl<K: Kernel> Shard<K> {
                 limits: setup.limits,
                 server_limits: setup.server_limits,
                 assets: setup.assets,
+                guard: setup.guard,
                 figures: Figures::new(now),
                 wheel: Wheel::new(now.ms),
                 out: Out::new(),
@@ -244,6 +249,20 @@ impl<K: Kernel> Shard<K> {
 
     fn welcome(&mut self, accepted: super::kernel::Accepted<K::Stream>) {
         let mut stream = accepted.stream;
+        let address = accepted.address.map(|(ip, port)| SocketAddr::new(ip, port));
+        let ip = address.map(|address| address.ip());
+        // The address of a proxy is nobody's: whom it relays is told by its header.
+        let owes_header = self.desk.guard.expects_proxy_header(ip);
+        let admitted = self.desk.guard.admit().and_then(|mut standing| {
+            if !owes_header {
+                self.desk.guard.admit_address(&mut standing, ip, self.desk.now)?;
+            }
+            Ok(standing)
+        });
+        let standing = match admitted {
+            Ok(standing) => standing,
+            Err(limit) => return self.desk.tell_turned_away(limit.as_str(), address),
+        };
         let client = self.desk.hub.connect(ClientSetup { encoding: Form::Line.encoding(), identity: None });
         if let Err(error) = self.kernel.register(&mut stream, client.to_u64()) {
             warn!(%error, "a connection could not be watched");
@@ -254,9 +273,8 @@ impl<K: Kernel> Shard<K> {
         let span = debug_span!(
             "conn",
             id = self.desk.hub.publisher_number(client),
-            peer = accepted
-                .address
-                .map(|(ip, port)| tracing::field::display(std::net::SocketAddr::new(ip, port))),
+            peer = address.map(tracing::field::display),
+            client = tracing::field::Empty,
             protocol = tracing::field::Empty
         );
         debug!(parent: &span, "accepted");
@@ -265,7 +283,7 @@ impl<K: Kernel> Shard<K> {
         if index >= self.peers.len() {
             self.peers.resize_with(index + 1, || None);
         }
-        self.peers[index] = Some(Box::new(Peer::new(stream, machine, span)));
+        self.peers[index] = Some(Box::new(Peer::new(stream, machine, standing, owes_header, span)));
         self.at_desk(client, |desk, peer, _| desk.settle(peer));
     }
 

@@ -8,6 +8,7 @@ use sockeye_gateway::{Asset, Pages, Protocol};
 use sockeye_hub::{Hub, Now};
 
 use super::figures::Figures;
+use super::guard::{Counts, Limit};
 
 /// The channel of the figures.
 pub const CHANNEL: &str = "$sys/stats";
@@ -15,6 +16,7 @@ pub const CHANNEL: &str = "$sys/stats";
 /// The pages of one shard, at one moment.
 pub(super) struct ShardPages<'a> {
     pub(super) figures: &'a Figures,
+    pub(super) counts: &'a Counts,
     pub(super) assets: fn(&str) -> Option<Asset>,
     pub(super) draining: bool,
     pub(super) now: Now,
@@ -26,7 +28,7 @@ impl Pages for ShardPages<'_> {
     }
 
     fn metrics(&self, hub: &Hub) -> String {
-        metrics(self.figures, hub, self.now)
+        metrics(self.figures, self.counts, hub, self.now)
     }
 
     fn ready(&self) -> bool {
@@ -60,7 +62,7 @@ pub fn object(figures: &Figures, hub: &Hub, now: Now) -> Vec<u8> {
 }
 
 /// The same figures in the Prometheus text format, version 0.0.4.
-fn metrics(figures: &Figures, hub: &Hub, now: Now) -> String {
+fn metrics(figures: &Figures, counts: &Counts, hub: &Hub, now: Now) -> String {
     let stats = hub.stats();
     let mut page = Page(String::with_capacity(8 << 10));
     page.family("sockeye_build_info", "gauge", "The version that runs.");
@@ -101,6 +103,16 @@ fn metrics(figures: &Figures, hub: &Hub, now: Now) -> String {
         "Connections closed at once because descriptors had run out.",
         figures.turned_away,
     );
+    page.family(
+        "sockeye_limited_total",
+        "counter",
+        "Times that somebody was over a limit, by what became of that.",
+    );
+    for limit in Limit::ALL {
+        for outcome in limit.outcomes() {
+            page.limited(limit.as_str(), outcome.as_str(), counts.of(limit, *outcome));
+        }
+    }
     page.one("sockeye_received_bytes_total", "counter", "Bytes received.", figures.bytes_in);
     page.one("sockeye_sent_bytes_total", "counter", "Bytes sent.", figures.bytes_out);
     page.one("sockeye_reads_total", "counter", "Reads from sockets that brought something.", figures.reads);
@@ -174,6 +186,10 @@ impl Page {
     /// Label values here are words of ours, so they need no escapes.
     fn labelled(&mut self, name: &str, label: &str, value: &str, figure: u64) {
         let _ = writeln!(self.0, "{name}{{{label}=\"{value}\"}} {figure}");
+    }
+
+    fn limited(&mut self, limit: &str, outcome: &str, figure: u64) {
+        let _ = writeln!(self.0, "sockeye_limited_total{{limit=\"{limit}\",outcome=\"{outcome}\"}} {figure}");
     }
 
     fn one(&mut self, name: &str, kind: &str, help: &str, figure: u64) {

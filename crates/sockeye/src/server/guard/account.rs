@@ -1,0 +1,66 @@
+//! What is remembered of one address: its connections, and what is left of its rates.
+
+use std::sync::{Mutex, PoisonError};
+
+use sockeye_gateway::rate::Bucket;
+use sockeye_hub::Now;
+
+use super::count::Limit;
+use super::{GuardLimits, Rates};
+
+/// The account of one address, shared by its connections on all shards.
+#[derive(Debug, Default)]
+pub(super) struct Account(Mutex<State>);
+
+/// What an account holds.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    connections: usize,
+    arrivals: Bucket,
+    pub(super) messages: Bucket,
+    pub(super) bytes: Bucket,
+}
+
+impl Account {
+    pub(super) fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
+        // A panic elsewhere leaves numbers behind, and these can be used whatever they are.
+        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl State {
+    /// Takes in one more connection.
+    pub(super) fn admit(&mut self, limits: &GuardLimits, rates: &Rates, now: Now) -> Result<(), Limit> {
+        if limits.address_connections_max > 0 && self.connections >= limits.address_connections_max {
+            return Err(Limit::AddressConnections);
+        }
+        if let Some(rate) = &rates.arrivals
+            && !self.arrivals.take(rate, now.ms)
+        {
+            return Err(Limit::AddressArrivals);
+        }
+        self.connections += 1;
+        Ok(())
+    }
+
+    /// Lets one go.
+    pub(super) fn leave(&mut self) {
+        self.connections = self.connections.saturating_sub(1);
+    }
+
+    pub(super) fn has_connections(&self) -> bool {
+        self.connections > 0
+    }
+
+    /// Whether a new account would be the same.
+    pub(super) fn is_as_new(&mut self, rates: &Rates, now: Now) -> bool {
+        let is_full = |bucket: &mut Bucket, rate: &Option<_>| match rate {
+            Some(rate) => bucket.full_in_ms(rate, now.ms) == 0,
+            None => true,
+        };
+        !self.has_connections()
+            && is_full(&mut self.arrivals, &rates.arrivals)
+            && is_full(&mut self.messages, &rates.address.messages)
+            && is_full(&mut self.bytes, &rates.address.bytes)
+    }
+}
