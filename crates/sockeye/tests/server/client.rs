@@ -61,6 +61,8 @@ impl Stream {
                 Ok(0) => return rest,
                 Ok(length) => rest.extend_from_slice(&piece[..length]),
                 Err(error) if is_gone(&error) => return rest,
+                // The machine was stopped for a while: a socket with a time limit is not read on by itself.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => panic!("the server did not end the connection: {error}"),
             }
         }
@@ -123,6 +125,7 @@ impl Inbox {
                 true
             }
             Err(error) if is_gone(&error) => false,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => true,
             Err(error) => panic!("nothing came: {error}"),
         }
     }
