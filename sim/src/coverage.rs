@@ -49,6 +49,8 @@ coverage! {
     CrossDelivery: "cross-shard deliveries",
     /// A shard was told that it must read on itself.
     CrossSkip: "cross-shard skips",
+    /// A connection was accepted on one shard and lives on another.
+    HandedRound: "handed round",
     /// A raw socket was closed where a gap was due.
     RawClosed: "raw closed",
     /// A raw socket heard something.

@@ -19,6 +19,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 use std::time::Duration;
 
+use sockeye::server::Letter;
 use sockeye::server::kernel::{Accepted, Event, LISTENER_TOKENS, Stream};
 use sockeye_gateway::Transport;
 use sockeye_hub::Now;
@@ -207,6 +208,10 @@ pub struct Net {
     listener_pending: bool,
     listening: bool,
     wires: Vec<SharedWire>,
+    /// What this shard wrote, to whom: on its way.
+    pub written: Vec<(u16, Letter<SimStream>)>,
+    /// What has arrived here and is not taken yet.
+    pub inbox: VecDeque<Letter<SimStream>>,
     /// Descriptors have run out.
     pub exhausted: bool,
     /// Edges come at once and in order, and none is spurious.
@@ -228,6 +233,8 @@ impl Net {
             listener_pending: false,
             listening: true,
             wires: Vec::new(),
+            written: Vec::new(),
+            inbox: VecDeque::new(),
             exhausted: false,
             calm: false,
             events_max,
@@ -246,9 +253,12 @@ impl Net {
         self.listening
     }
 
-    /// Whether an edge waits to be polled.
+    /// Whether an edge or a letter waits to be taken.
     pub fn has_pending(&self) -> bool {
-        self.listener_pending || self.wires.iter().any(|wire| wire.borrow().pending)
+        self.listener_pending
+            || !self.inbox.is_empty()
+            || !self.written.is_empty()
+            || self.wires.iter().any(|wire| wire.borrow().pending)
     }
 
     /// The wires that the shard watches.
@@ -299,6 +309,15 @@ impl Net {
         }
     }
 
+    fn hands_round(&mut self) -> bool {
+        self.dice.chance(20)
+    }
+
+    /// Inboxes are full now and then.
+    fn is_congested(&mut self) -> bool {
+        !self.calm && self.dice.chance(5)
+    }
+
     fn accept(&mut self) -> io::Result<Accepted<SimStream>> {
         if self.exhausted && !self.backlog.is_empty() {
             self.counts.exhausted += 1;
@@ -327,6 +346,24 @@ impl sockeye::server::Kernel for SimKernel {
 
     fn listeners(&self) -> usize {
         1
+    }
+
+    fn is_sole(&self, _index: usize) -> bool {
+        self.0.borrow_mut().hands_round()
+    }
+
+    fn send(&mut self, shard: u16, letters: &mut Vec<Letter<SimStream>>) {
+        self.0.borrow_mut().written.extend(letters.drain(..).map(|letter| (shard, letter)));
+    }
+
+    fn receive(&mut self, letters: &mut VecDeque<Letter<SimStream>>) {
+        if letters.is_empty() {
+            std::mem::swap(&mut self.0.borrow_mut().inbox, letters);
+        }
+    }
+
+    fn is_congested(&self) -> bool {
+        self.0.borrow_mut().is_congested()
     }
 
     fn accept(&mut self, _index: usize) -> io::Result<Accepted<SimStream>> {

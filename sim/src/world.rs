@@ -14,15 +14,15 @@ use std::sync::Arc;
 
 use sockeye::config::GuardLimits;
 use sockeye::server::guard::Guard;
-use sockeye::server::{Setup, Shard};
+use sockeye::server::{Board, Content, Letter, Setup, Shard};
 use sockeye_gateway::{Site, form, site::Hosts};
-use sockeye_hub::{Hub, Now, ShardInfo, ShardMessage};
+use sockeye_hub::{Hub, Now, ShardInfo};
 
 use crate::client::{Client, Hearing, Mood, Over};
 use crate::coverage::{Coverage, Met};
 use crate::dice::Dice;
 use crate::ear::Dialect;
-use crate::kernel::{Net, SimKernel, Wire};
+use crate::kernel::{Net, SimKernel, SimStream, Wire};
 use crate::model::{CHANNELS, Truth};
 use crate::plan::Plan;
 use crate::watch;
@@ -43,7 +43,7 @@ pub struct World {
     pub(crate) shards: Vec<Shard<SimKernel>>,
     pub(crate) nets: Vec<Rc<RefCell<Net>>>,
     /// From a shard to a shard.
-    links: Vec<Vec<VecDeque<ShardMessage>>>,
+    links: Vec<Vec<VecDeque<Letter<SimStream>>>>,
     pub(crate) clients: Vec<Client>,
     gone: Vec<Client>,
     truth: Truth,
@@ -75,6 +75,7 @@ impl World {
         let guard = Arc::new(Guard::new(&GuardLimits::none(), &[]));
         let count = plan.shards;
         let mut dice = Dice::new(seed, 2);
+        let board = Board::new(count);
         let mut nets = Vec::new();
         let mut shards = Vec::new();
         for index in 0..count {
@@ -87,6 +88,7 @@ impl World {
                 limits: plan.connection.clone(),
                 server_limits: plan.server.clone(),
                 guard: Arc::clone(&guard),
+                board: Arc::clone(&board),
                 assets: |_| None,
             };
             shards.push(Shard::new(SimKernel(Rc::clone(&net)), setup));
@@ -265,15 +267,21 @@ impl World {
     /// One turn of one shard, and what must hold after it.
     fn turn(&mut self, shard: usize) -> Result<(), String> {
         self.shards[shard].turn(None).map_err(|error| error.to_string())?;
-        while let Some((to, message)) = self.shards[shard].hub().poll_shard_output() {
-            self.coverage_of(&message);
-            self.links[shard][usize::from(to)].push_back(message);
+        let written = std::mem::take(&mut self.nets[shard].borrow_mut().written);
+        for (to, letter) in written {
+            self.coverage_of(&letter);
+            self.links[shard][usize::from(to)].push_back(letter);
         }
         watch::check(&mut self.shards[shard], &self.nets[shard].borrow(), &self.plan)
             .map_err(|why| format!("shard {shard}: {why}"))
     }
 
-    fn coverage_of(&mut self, message: &ShardMessage) {
+    fn coverage_of(&mut self, letter: &Letter<SimStream>) {
+        let message = match &letter.content {
+            Content::Hub(message) => message,
+            Content::Connection(_) => return self.coverage.meet(Met::HandedRound, 1),
+            _ => return,
+        };
         let met = match watch::word(message).as_str() {
             "Page" => Met::CrossPage,
             "Deliver" => Met::CrossDelivery,
@@ -293,14 +301,9 @@ impl World {
                     continue;
                 }
                 let count = if all { waiting } else { self.dice.between(1, waiting) };
-                for message in self.links[from][to].drain(..count) {
-                    self.shards[to].hub().handle_shard(from as u16, message, self.now);
-                    carried = true;
-                }
-                while let Some((next, message)) = self.shards[to].hub().poll_shard_output() {
-                    self.coverage_of(&message);
-                    self.links[to][usize::from(next)].push_back(message);
-                }
+                let letters = self.links[from][to].drain(..count);
+                self.nets[to].borrow_mut().inbox.extend(letters);
+                carried = true;
             }
         }
         carried

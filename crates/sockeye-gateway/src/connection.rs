@@ -461,6 +461,8 @@ impl Connection {
                         crate::http::Next::Becomes(state) => self.become_state(state, now, limits),
                     }
                 }
+                // As with a gap, below.
+                State::Socket(socket) if socket.form() == Form::Raw && self.ending != Ending::No => {}
                 State::Socket(socket) => {
                     if socket.encode_answer(answer, out) == Outcome::Closing {
                         self.end_at(Ending::AfterOutput, "refused", now, limits);

@@ -158,11 +158,11 @@ pub(crate) fn carry_out(
 fn hello(objects: &Objects, client: ClientId, id: &str, cx: &mut Context<'_>) {
     use std::io::Write as _;
     let you = cx.hub.publisher_number(client);
-    let (server, limits) = (&cx.site.server, cx.limits);
+    let (server, limits, shard) = (&cx.site.server, cx.limits, cx.hub.shard().index);
     let mut answer = Vec::with_capacity(128);
     write!(
         answer,
-        "{{\"ok\":{id},\"server\":\"{server}\",\"you\":\"c{you}\",\"ping_ms\":{},\"message_bytes_max\":{}}}",
+        "{{\"ok\":{id},\"server\":\"{server}\",\"you\":\"c{you}\",\"shard\":{shard},\"ping_ms\":{},\"message_bytes_max\":{}}}",
         limits.ping_interval_ms, limits.message_bytes_max
     )
     .expect("a write into memory succeeds");

@@ -223,8 +223,9 @@ impl Socket {
             }
             // RFC 6455, 5.5.1: the code that came goes back; one without a code is answered by one without.
             Event::Close { code, .. } => {
-                cx.say(client, |out| websocket::write_close(out, code, ""));
-                Outcome::Closing
+                let mut frame = Vec::new();
+                websocket::write_close(&mut frame, code, "");
+                say_last(client, frame, cx)
             }
             Event::Pong(_) | Event::Message { .. } => Outcome::Open,
         }
@@ -315,7 +316,18 @@ const HEADER_BYTES_MAX: usize = 4;
 
 /// Says a close frame of our own.
 pub(crate) fn say_close(client: ClientId, code: u16, reason: &str, cx: &mut Context<'_>) -> Outcome {
-    cx.say(client, |out| websocket::write_close(out, Some(code), reason));
+    let mut frame = Vec::new();
+    websocket::write_close(&mut frame, Some(code), reason);
+    say_last(client, frame, cx)
+}
+
+/// Says a close frame, behind the answers that other shards still owe.
+fn say_last(client: ClientId, frame: Vec<u8>, cx: &mut Context<'_>) -> Outcome {
+    if cx.hub.requests_in_flight(client) == 0 {
+        cx.say(client, |out| out.extend_from_slice(&frame));
+    } else {
+        cx.hub.queue_last_bytes(client, frame.into_boxed_slice());
+    }
     Outcome::Closing
 }
 

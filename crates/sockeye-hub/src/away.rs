@@ -107,17 +107,22 @@ impl Hub {
             channel.epoch = started.epoch;
         }
         if self.clients.is_open(client) {
-            self.clients.cold[client.index()].pending_exacts -= 1;
+            self.clients.cold[client.index()].settle_exact(index);
         }
-        if self.is_listening(client) {
-            let name = Arc::clone(&self.channels.get(index).name);
-            // The rights may have changed since this was asked.
-            let still = self.check_hearing(client, &name);
-            match result.and_then(|started| still.map(|()| started)) {
-                Ok(started) => self.attach(client, tag, index, options, started, now),
-                Err(refusal) => self.answer(client, tag, Err(refusal)),
+        let name = Arc::clone(&self.channels.get(index).name);
+        // The rights may have changed since this was asked.
+        let result = result.and_then(|started| self.check_hearing(client, &name).map(|()| started));
+        match result {
+            Ok(started) if self.is_listening(client) => {
+                self.attach(client, tag, index, options, started, now);
             }
+            Ok(Started { epoch, head, recovered, .. }) => {
+                let at = Some(Position { epoch, sequence: head });
+                self.answer_late(client, tag, Ok(Done::Subscribed { at, recovered }));
+            }
+            Err(refusal) => self.answer_late(client, tag, Err(refusal)),
         }
+        self.say_last_words(client);
         if self.channels.exists(index) {
             self.release_away(index);
         }
@@ -141,9 +146,13 @@ impl Hub {
             Asked::UnsubscribePattern { pattern, .. } if is_listening => {
                 self.detach_pattern(client, tag, &pattern);
             }
+            // Everything it heard has ended already.
+            Asked::Unsubscribe { .. } | Asked::UnsubscribePattern { .. } => {
+                self.answer_late(client, tag, Ok(Done::Unsubscribed));
+            }
             Asked::SubscribePattern { pattern, options, .. } => {
                 if self.clients.is_open(client) {
-                    self.clients.cold[client.index()].pending_patterns -= 1;
+                    self.clients.cold[client.index()].settle_pattern(pattern);
                 }
                 // The subscription that was promised while asking is made real, or given up.
                 if is_listening {
@@ -153,27 +162,28 @@ impl Hub {
                         Ok(()) => self.attach_pattern(client, tag, pattern, options),
                         Err(refusal) => self.answer(client, tag, Err(refusal)),
                     }
+                } else {
+                    self.answer_late(client, tag, Ok(Done::Subscribed { at: None, recovered: None }));
                 }
                 self.release_pattern(pattern);
             }
             _ => {}
         }
+        self.say_last_words(client);
     }
 
     pub(crate) fn handle_published(&mut self, request: u64, result: Result<(Position, bool), Refusal>) {
         let Some(pending) = self.answered(request) else { return };
-        if self.is_listening(pending.client) {
-            let done = result.map(|(at, again)| Done::Published { at, again });
-            self.answer(pending.client, pending.tag, done);
-        }
+        let done = result.map(|(at, again)| Done::Published { at, again });
+        self.answer_late(pending.client, pending.tag, done);
+        self.say_last_words(pending.client);
     }
 
     pub(crate) fn handle_past(&mut self, request: u64, result: Result<PastFound, Refusal>) {
         let Some(pending) = self.answered(request) else { return };
-        if self.is_listening(pending.client) {
-            let done = result.map(|PastFound { at, messages, more }| Done::Past { at, messages, more });
-            self.answer(pending.client, pending.tag, done);
-        }
+        let done = result.map(|PastFound { at, messages, more }| Done::Past { at, messages, more });
+        self.answer_late(pending.client, pending.tag, done);
+        self.say_last_words(pending.client);
     }
 
     /// A page for a client that reads on. One that nobody waits for any more is dropped.
@@ -231,7 +241,9 @@ impl Hub {
         (from, to): (u64, u64),
     ) {
         let index = self.open_away(name, from_shard);
-        self.channels.get_mut(index).epoch = epoch;
+        let channel = self.channels.get_mut(index);
+        channel.epoch = epoch;
+        channel.head = channel.head.max(to);
         for (client, options) in self.hearers(index) {
             match self.clients.find_lag(client, index) {
                 Some(place) => {

@@ -160,12 +160,15 @@ pub(crate) struct Channels {
     slots: Vec<Option<Box<Channel>>>,
     free: Vec<u32>,
     by_name: HashMap<Arc<str>, u32, FixedState>,
+    /// How many of them have their home here.
+    homes: usize,
     generation: u32,
 }
 
 impl Channels {
     pub(crate) fn new(hasher: FixedState) -> Self {
-        Self { slots: Vec::new(), free: Vec::new(), by_name: HashMap::with_hasher(hasher), generation: 0 }
+        let by_name = HashMap::with_hasher(hasher);
+        Self { slots: Vec::new(), free: Vec::new(), by_name, homes: 0, generation: 0 }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -175,6 +178,11 @@ impl Channels {
     /// How many places there are, some of them empty.
     pub(crate) fn places(&self) -> u32 {
         self.slots.len() as u32
+    }
+
+    /// How many have their home here. The others are heard here, and as many as there are subscriptions at most.
+    pub(crate) fn homes(&self) -> usize {
+        self.homes
     }
 
     #[inline]
@@ -205,6 +213,7 @@ impl Channels {
     pub(crate) fn insert(&mut self, name: &str, epoch: Epoch, side: Side) -> u32 {
         let name: Arc<str> = name.into();
         self.generation = self.generation.wrapping_add(1);
+        self.homes += usize::from(matches!(side, Side::Home(_)));
         let channel = Box::new(Channel {
             name: Arc::clone(&name),
             epoch,
@@ -233,6 +242,7 @@ impl Channels {
     pub(crate) fn remove(&mut self, index: u32) -> Option<Box<Channel>> {
         let channel = self.slots[index as usize].take()?;
         self.by_name.remove(&channel.name);
+        self.homes -= usize::from(matches!(channel.side, Side::Home(_)));
         self.free.push(index);
         Some(channel)
     }

@@ -93,6 +93,52 @@ pub(crate) struct PatternSubscription {
     pub(crate) options: Options,
 }
 
+/// What a client has asked of other shards to hear: as many as it may have requests in flight.
+#[derive(Debug, Default)]
+pub(crate) struct PendingSubscriptions {
+    /// Channels, each as often as it was asked for.
+    pub(crate) exacts: Vec<u32>,
+    /// The same of patterns.
+    pub(crate) patterns: Vec<u32>,
+}
+
+impl Cold {
+    pub(crate) fn pending_exacts(&self) -> &[u32] {
+        self.pending.as_ref().map_or(&[], |pending| &pending.exacts)
+    }
+
+    pub(crate) fn pending_patterns(&self) -> &[u32] {
+        self.pending.as_ref().map_or(&[], |pending| &pending.patterns)
+    }
+
+    /// Notes that a channel was answered.
+    pub(crate) fn settle_exact(&mut self, channel: u32) {
+        self.settle_pending(|pending| &mut pending.exacts, channel);
+    }
+
+    /// Notes that a pattern was answered.
+    pub(crate) fn settle_pattern(&mut self, pattern: u32) {
+        self.settle_pending(|pending| &mut pending.patterns, pattern);
+    }
+
+    fn settle_pending(&mut self, which: fn(&mut PendingSubscriptions) -> &mut Vec<u32>, number: u32) {
+        let Some(pending) = &mut self.pending else { return };
+        let list = which(pending);
+        if let Some(place) = list.iter().position(|other| *other == number) {
+            list.swap_remove(place);
+        }
+        if pending.exacts.is_empty() && pending.patterns.is_empty() {
+            self.pending = None;
+        }
+    }
+}
+
+/// How many numbers of `more` are neither in `known` nor repeated.
+pub(crate) fn count_new(more: &[u32], known: impl Fn(u32) -> bool) -> usize {
+    let is_new = |(place, number): (usize, &u32)| !known(*number) && !more[..place].contains(number);
+    more.iter().enumerate().filter(|item| is_new(*item)).count()
+}
+
 /// The rest of a client.
 #[derive(Debug, Default)]
 pub(crate) struct Cold {
@@ -105,9 +151,8 @@ pub(crate) struct Cold {
     pub(crate) lags: VecDeque<Lag>,
     /// The one page asked of another shard.
     pub(crate) reading: Option<Reading>,
-    /// Subscriptions asked of other shards, not yet attached.
-    pub(crate) pending_exacts: u32,
-    pub(crate) pending_patterns: u32,
+    /// Subscriptions asked of other shards and not answered yet; none while there are none.
+    pub(crate) pending: Option<Box<PendingSubscriptions>>,
     /// The number of the newest item that changed the subscriptions: what stands before it belongs to another story.
     pub(crate) barrier: u64,
     pub(crate) bye: Option<Bye>,

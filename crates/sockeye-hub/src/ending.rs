@@ -1,23 +1,36 @@
 //! How a client's story ends while its last words are still being written.
 //!
-//! Three endings: [`Hub::close`] is the hub's own (what is queued is dropped, so that a slow client hears soon),
+//! What was asked before the end is answered before it, even where other shards answer. Three endings: [`Hub::close`] is the hub's own (what is queued is dropped, so that a slow client hears soon),
 //! [`Hub::bid_farewell`] the server's (what is queued still goes out), [`Hub::hush`] the gateway's (it has said the last
 //! word itself). Deliberately absent: the socket, which is closed by its owner.
 
 use crate::{
     client::ClientId,
+    error::Refusal,
     hub::Hub,
-    outbox::{Bye, Item},
+    outbox::{Bye, Done, GapReason, Item},
+    request::Tag,
 };
 
 impl Hub {
-    /// Ends a client's subscriptions, and queues a bye behind everything that it is still to hear.
+    /// Ends a client's subscriptions, and queues a bye behind everything that it is still to hear. What it would have read
+    /// on from history is announced as missing: this is the last that it hears.
     pub fn bid_farewell(&mut self, client: ClientId, bye: Bye) {
         if !self.clients.is_open(client) || self.clients.cold[client.index()].bye.is_some() {
             return;
         }
+        self.last_words.remove(&client.to_u64());
         self.clients.hot[client.index()].closing = true;
         self.clients.cold[client.index()].bye = Some(bye);
+        while let Some(lag) = self.clients.cold[client.index()].lags.back().copied() {
+            let index = client.index() as u32;
+            let end = self.channels.get(lag.channel).head.max(lag.replay_to);
+            if lag.next <= end {
+                self.announce(index, lag.channel, (lag.next, end), GapReason::Slow);
+            }
+            self.end_lag(index, lag.channel);
+            self.release_away(lag.channel);
+        }
         self.detach_all(client);
         self.push_other(client.index() as u32, Item::Bye(Box::new(bye)));
     }
@@ -34,6 +47,33 @@ impl Hub {
         let (encoding, encoder) = (hot.encoding, self.encoder);
         hot.outbox.truncate(items_kept, |message| message.encoded(encoding, encoder).len());
         self.clients.outbox_bytes += hot.outbox.message_bytes();
+    }
+
+    /// Bytes of the gateway's own that come after everything else: after the answers that other shards still owe too. It
+    /// is to be hushed, or is already.
+    pub fn queue_last_bytes(&mut self, client: ClientId, bytes: Box<[u8]>) {
+        if self.requests_in_flight(client) == 0 {
+            self.queue_bytes(client, bytes);
+        } else {
+            self.last_words.insert(client.to_u64(), bytes);
+        }
+    }
+
+    /// Answers what was asked before the end came, unless the client has had its bye: nothing follows that.
+    pub(crate) fn answer_late(&mut self, client: ClientId, tag: Tag, result: Result<Done, Refusal>) {
+        if self.clients.is_open(client) && self.clients.cold[client.index()].bye.is_none() {
+            self.answer(client, tag, result);
+        }
+    }
+
+    /// The last answer was given: what was to follow it follows.
+    pub(crate) fn say_last_words(&mut self, client: ClientId) {
+        if !self.last_words.is_empty()
+            && self.requests_in_flight(client) == 0
+            && let Some(bytes) = self.last_words.remove(&client.to_u64())
+        {
+            self.queue_bytes(client, bytes);
+        }
     }
 
     /// Puts a client on the list of those that have something to write.

@@ -38,9 +38,9 @@ impl Hub {
         if let Some(index) = self.channels.find(name) {
             return Ok(index);
         }
-        if self.channels.len() >= self.limits.channels_max {
-            let why =
-                format!("there are {} channels, which is the most this server keeps", self.channels.len());
+        if self.channels.homes() >= self.limits.channels_max {
+            let count = self.channels.homes() * usize::from(self.shard.count);
+            let why = format!("there are about {count} channels, which is the most this server keeps");
             return Err(Refusal::passing(RefusalCode::TooMany, why));
         }
         let rule = self.rules.iter().position(|rule| rule.applies_to(name));

@@ -59,6 +59,8 @@ pub struct Hub {
     pub(crate) outgoing: VecDeque<(u16, ShardMessage)>,
     /// What other shards have not answered, by number. It is never iterated.
     pub(crate) requests: HashMap<u64, Pending, fast::FixedState>,
+    /// What follows the last answer of a client that is being hushed. It is never iterated.
+    pub(crate) last_words: HashMap<u64, Box<[u8]>, fast::FixedState>,
     /// The newest number of a request or page.
     pub(crate) number: u64,
     /// The newest mark of a delivery.
@@ -109,6 +111,7 @@ impl Hub {
             links: (0..shard.count).map(|_| Link::default()).collect(),
             outgoing: VecDeque::new(),
             requests: HashMap::with_hasher(hasher()),
+            last_words: HashMap::with_hasher(hasher()),
             number: 0,
             delivery: 0,
             connections: 0,
@@ -136,6 +139,7 @@ impl Hub {
         }
         self.detach_all(client);
         self.admission.clear_timer(client);
+        self.last_words.remove(&client.to_u64());
         self.clients.remove(client);
     }
 
@@ -255,6 +259,16 @@ impl Hub {
     #[inline]
     pub fn is_idle(&self, client: ClientId) -> bool {
         self.clients.hot.get(client.index()).is_some_and(|hot| hot.outbox.is_empty() && hot.in_flight == 0)
+    }
+
+    /// Which shard this is.
+    pub fn shard(&self) -> ShardInfo {
+        self.shard
+    }
+
+    /// Whether another shard was sent everything that it is to hear: no channel lags for it.
+    pub fn is_caught_up(&self, shard: u16) -> bool {
+        self.links.get(usize::from(shard)).is_none_or(|link| link.lagging.is_empty())
     }
 
     /// The bounds this hub was given.
@@ -403,6 +417,7 @@ impl Hub {
         Stats {
             clients: self.clients.connected as u64,
             channels: self.channels.len() as u64,
+            homes: self.channels.homes() as u64,
             subscriptions: self.clients.subscriptions as u64,
             patterns: self.clients.patterns as u64,
             lagging: self.clients.lagging as u64,

@@ -23,7 +23,7 @@ pub struct Limits {
     /// What history costs in all (64 MiB): names, entries, payloads, encoded forms. Above it: the oldest message goes,
     /// a channel's newest included; a channel left empty without an exact subscriber is forgotten.
     pub history_total_bytes_max: usize,
-    /// Channels known (1,000,000). At it: `too_many`.
+    /// Channels whose home this is (1,000,000). At it: `too_many`.
     pub channels_max: usize,
     /// Subscriptions to one channel each, per client (1,024). At it: `too_many`.
     pub subscriptions_max: usize,
@@ -55,6 +55,20 @@ pub struct Limits {
     pub link_bytes_max: usize,
     /// How long before its identity ends a client is told (30 s); then it is closed: bye `expired`.
     pub expiry_notice_ms: u64,
+}
+
+impl Limits {
+    /// The part of one of so many shards: totals are divided, with something left for each; the rest stays.
+    pub fn part_of(&self, shards: u16) -> Self {
+        let part = |total: usize| total.div_ceil(usize::from(shards.max(1)));
+        Self {
+            outbox_total_bytes_max: part(self.outbox_total_bytes_max),
+            history_total_bytes_max: part(self.history_total_bytes_max),
+            channels_max: part(self.channels_max),
+            keys_total_max: part(self.keys_total_max),
+            ..self.clone()
+        }
+    }
 }
 
 impl Default for Limits {

@@ -40,6 +40,16 @@ impl ShardInfo {
 #[derive(Debug)]
 pub struct ShardMessage(pub(crate) Inner);
 
+impl ShardMessage {
+    /// What it carries that no window bounds: the payload of a message that has no place yet.
+    pub fn payload_bytes(&self) -> usize {
+        match &self.0 {
+            Inner::Publish { publish, .. } => publish.payload.len(),
+            _ => 0,
+        }
+    }
+}
+
 /// What a [`ShardMessage`] says.
 #[derive(Debug)]
 pub(crate) enum Inner {

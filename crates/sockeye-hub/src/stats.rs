@@ -7,6 +7,8 @@ pub struct Stats {
     pub clients: u64,
     /// Channels known, those of other shards that are heard here included.
     pub channels: u64,
+    /// Channels whose home this is: over all shards, each channel is counted once.
+    pub homes: u64,
     /// Subscriptions to one channel.
     pub subscriptions: u64,
     /// Subscriptions to a pattern.
@@ -45,4 +47,56 @@ pub struct Stats {
     pub closed_slow: u64,
     /// Counter: requests refused.
     pub refused: u64,
+}
+
+impl Stats {
+    /// Adds the figures of another shard's hub.
+    pub fn add(&mut self, other: &Self) {
+        let Self {
+            clients,
+            channels,
+            homes,
+            subscriptions,
+            patterns,
+            lagging,
+            outbox_bytes,
+            history_bytes,
+            history_messages,
+            keys,
+            published,
+            delivered,
+            lagged,
+            gaps,
+            missed_slow,
+            missed_evicted,
+            reclaimed,
+            evicted,
+            expired,
+            forgotten,
+            closed_slow,
+            refused,
+        } = other;
+        self.clients += clients;
+        self.channels += channels;
+        self.homes += homes;
+        self.subscriptions += subscriptions;
+        self.patterns += patterns;
+        self.lagging += lagging;
+        self.outbox_bytes += outbox_bytes;
+        self.history_bytes += history_bytes;
+        self.history_messages += history_messages;
+        self.keys += keys;
+        self.published += published;
+        self.delivered += delivered;
+        self.lagged += lagged;
+        self.gaps += gaps;
+        self.missed_slow += missed_slow;
+        self.missed_evicted += missed_evicted;
+        self.reclaimed += reclaimed;
+        self.evicted += evicted;
+        self.expired += expired;
+        self.forgotten += forgotten;
+        self.closed_slow += closed_slow;
+        self.refused += refused;
+    }
 }

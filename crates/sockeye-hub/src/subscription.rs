@@ -6,7 +6,7 @@ use crate::{
     audience::{Listener, Options},
     away::Asked,
     channel::Side,
-    client::{ClientId, Exact, PatternSubscription},
+    client::{ClientId, Exact, PatternSubscription, count_new},
     error::{Refusal, RefusalCode},
     hub::Hub,
     lag::Lag,
@@ -48,7 +48,7 @@ impl Hub {
             let channel = self.channels.get_mut(index);
             channel.away_mut().expect("its home is elsewhere").pending += 1;
             let channel_name = Arc::clone(&channel.name);
-            self.clients.cold[client.index()].pending_exacts += 1;
+            self.clients.cold[client.index()].pending.get_or_insert_default().exacts.push(index);
             let request = self.ask(client, tag, Asked::Subscribe { channel: index, options });
             self.send(home, Inner::Subscribe { request, channel: channel_name, start: subscribe.start });
         }
@@ -209,10 +209,15 @@ impl Hub {
         self.check_hearing(client, name)?;
         let cold = &self.clients.cold[client.index()];
         if !name::is_pattern(name) {
-            let count = cold.exacts.len() + cold.pending_exacts as usize;
+            let pending = cold.pending_exacts();
+            if cold.exacts.len() + pending.len() < self.limits.subscriptions_max {
+                return Ok(());
+            }
+            let is_attached = |channel: u32| cold.exacts.iter().any(|exact| exact.channel == channel);
+            let count = cold.exacts.len() + count_new(pending, is_attached);
             let index = self.channels.find(name);
-            let is_known = || cold.exacts.iter().any(|exact| Some(exact.channel) == index);
-            if count >= self.limits.subscriptions_max && !is_known() {
+            let is_known = index.is_some_and(|index| is_attached(index) || pending.contains(&index));
+            if count >= self.limits.subscriptions_max && !is_known {
                 let why = format!("a client has at most {} subscriptions", self.limits.subscriptions_max);
                 return Err(Refusal::lasting(RefusalCode::TooMany, why));
             }
@@ -222,10 +227,12 @@ impl Hub {
             let why = "since and last take a channel, not a pattern";
             return Err(Refusal::lasting(RefusalCode::BadRequest, why));
         }
-        let count = cold.patterns.len() + cold.pending_patterns as usize;
+        let pending = cold.pending_patterns();
+        let is_attached = |number: u32| cold.patterns.iter().any(|attached| attached.pattern == number);
+        let count = cold.patterns.len() + count_new(pending, is_attached);
         let number = self.patterns.find(name);
-        let is_known = || cold.patterns.iter().any(|subscription| Some(subscription.pattern) == number);
-        if count >= self.limits.patterns_max && !is_known() {
+        let is_known = number.is_some_and(|number| is_attached(number) || pending.contains(&number));
+        if count >= self.limits.patterns_max && !is_known {
             let why = format!("a client has at most {} patterns", self.limits.patterns_max);
             return Err(Refusal::lasting(RefusalCode::TooMany, why));
         }
@@ -242,7 +249,7 @@ impl Hub {
             let pattern = self.patterns.get_mut(number);
             pattern.references += 1;
             let text = Arc::clone(&pattern.text);
-            self.clients.cold[client.index()].pending_patterns += 1;
+            self.clients.cold[client.index()].pending.get_or_insert_default().patterns.push(number);
             let waits_for = self.shard.count - 1;
             let asked = Asked::SubscribePattern { pattern: number, options, waits_for };
             let request = self.ask(client, tag, asked);

@@ -41,11 +41,11 @@ impl Log {
     }
 
     /// The first line of the log: who starts the server reads from it where it listens.
-    pub(super) fn announce(&self, addresses: &[String]) {
+    pub(super) fn announce(&self, addresses: &[String], shards: u16) {
         const VERSION: &str = env!("CARGO_PKG_VERSION");
         let is_told = LevelFilter::current() >= LevelFilter::INFO;
         if !self.as_json || !is_told {
-            return tracing::info!(listen = %addresses.join(" "), version = VERSION, "listening");
+            return tracing::info!(listen = %addresses.join(" "), shards, version = VERSION, "listening");
         }
         // The log's own fields cannot hold a list, so this line is made by hand, in the shape of the others.
         let mut timestamp = String::new();
@@ -53,7 +53,7 @@ impl Log {
         let line = serde_json::json!({
             "timestamp": timestamp,
             "level": "INFO",
-            "fields": { "message": "listening", "listen": addresses, "version": VERSION },
+            "fields": { "message": "listening", "listen": addresses, "shards": shards, "version": VERSION },
         });
         // Where the log cannot be written, serving goes on.
         let _ = writeln!(io::stderr(), "{line}");

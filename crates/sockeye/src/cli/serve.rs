@@ -8,7 +8,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use super::Failure;
 use super::log::Log;
 use crate::address::Address;
-use crate::config::{Config, Environment, Level, Overrides, parse_bytes};
+use crate::config::{Config, Environment, Level, Overrides, Shards, parse_bytes};
 use crate::server;
 
 /// Run the server
@@ -28,6 +28,9 @@ pub(super) struct Serve {
     /// Allow listening beyond loopback, although nobody has to say who he is
     #[arg(long)]
     open: bool,
+    /// Serve with N threads, 1 to 256 [default: one for each core]
+    #[arg(long, value_name = "N")]
+    shards: Option<Shards>,
     /// The largest payload, such as 16MiB [default: 1MiB]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     message_bytes_max: Option<usize>,
@@ -51,12 +54,14 @@ impl Serve {
         let overrides = Overrides {
             listen: self.listen,
             open: self.open,
+            shards: self.shards,
             message_bytes_max: self.message_bytes_max,
             log: self.log,
         };
         let config = Config::load(self.config.as_deref(), overrides)?;
         let environment = Environment::read();
         let log = Log::begin(config.log, self.json, environment.journal_stream);
-        Ok(server::serve(&config, &environment, crate::console::asset, |addresses| log.announce(addresses))?)
+        let announce = |addresses: &[String], shards: u16| log.announce(addresses, shards);
+        Ok(server::serve(&config, &environment, crate::console::asset, announce)?)
     }
 }

@@ -7,9 +7,9 @@ use std::path::Path;
 use sockeye_hub::{Rule, RuleKind};
 use toml::{Table, Value};
 
-use super::Config;
 use super::key::{Field, KEYS};
 use super::network::Network;
+use super::{Config, Shards};
 use crate::address::unit::{parse_bytes, parse_milliseconds, print_bytes, print_milliseconds};
 use crate::address::{Address, nearest};
 
@@ -129,6 +129,10 @@ fn set(config: &mut Config, path: &str, value: &Value) -> Result<(), Fault> {
             return fault(path, "takes a list of texts: [\"...\", \"...\"]");
         }
         (Field::Flag(field), Value::Boolean(flag)) => *field = *flag,
+        (Field::Shards(field), value) => {
+            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            *field = text.parse().or_else(|why: String| fault(path, why))?;
+        }
         (Field::Flag(_), _) => return fault(path, "takes true or false"),
         (Field::Level(field), Value::String(text)) => {
             *field = text.parse().or_else(|why: String| fault(path, why))?;
@@ -257,6 +261,8 @@ fn value_of(field: Field<'_>) -> String {
             Value::from(list.iter().map(Network::to_string).collect::<Vec<_>>()).to_string()
         }
         Field::Flag(flag) => flag.to_string(),
+        Field::Shards(Shards::Cores) => "\"cores\"".into(),
+        Field::Shards(Shards::Count(count)) => count.to_string(),
         Field::BytesOrNone(bytes) if *bytes == 0 => "0".into(),
         Field::Bytes(bytes) | Field::BytesOrNone(bytes) => format!("{:?}", print_bytes(*bytes)),
         Field::Count(count) | Field::CountOrNone(count) => count.to_string(),

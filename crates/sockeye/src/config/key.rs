@@ -4,7 +4,7 @@
 //! comment; the defaults live with the limits themselves.
 
 use super::network::Network;
-use super::{Config, Level};
+use super::{Config, Level, Shards};
 use crate::address::Address;
 
 /// One key.
@@ -22,6 +22,7 @@ pub(super) enum Field<'c> {
     Addresses(&'c mut Vec<Address>),
     Texts(&'c mut Vec<String>),
     Flag(&'c mut bool),
+    Shards(&'c mut Shards),
     Bytes(&'c mut usize),
     Count(&'c mut usize),
     Count32(&'c mut u32),
@@ -44,6 +45,7 @@ keys! {
     "listen", Addresses, listen, "Where to listen: tcp:HOST:PORT and unix:PATH. localhost means 127.0.0.1 and ::1.";
     "open", Flag, open, "Allow listening beyond loopback, although nobody has to say who he is (as --open does).";
     "log", Level, log, "How much to log: error, warn, info, debug (every connection) or trace (as --log does).";
+    "shards", Shards, shards, "Threads that serve, each with connections of its own: a number from 1 to 256, or \"cores\", one for each that this process may run on.";
     "origins", Texts, origins, "Web origins (https://chat.example) whose pages may use this server, beside its own. Others get 403.";
     "names", Texts, names, "Host names by which requests may call this server, beside localhost and its own addresses. Others get 403.";
     "proxy_protocol_from", Networks, proxy_protocol_from, "Networks (10.0.0.0/8, one address, unix) whose connections begin with a PROXY header, version 1 or 2. One without is closed.";

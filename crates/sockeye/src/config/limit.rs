@@ -19,6 +19,15 @@ pub struct ServerLimits {
     pub accept_retry_ms: u64,
     /// A connection that was told its end may send for this long (2 s), unread, before it is closed.
     pub linger_timeout_ms: u64,
+    /// What may wait in the inbox of a shard (65,536 letters). Above it the shards that write to it read from none of
+    /// their connections until it is less; nobody blocks.
+    pub inbox_letters_max: usize,
+    /// Payloads without a place yet that may wait in the inbox of a shard (16 MiB). Above it: the same.
+    pub inbox_bytes_max: usize,
+    /// Letters that a shard handles in one turn (4,096); the rest wait for the next.
+    pub letters_per_turn_max: usize,
+    /// How old the figures of a shard may be that another one shows (100 ms).
+    pub figures_interval_ms: u64,
     /// How often `$sys/stats` speaks (1 s), while anybody hears it.
     pub stats_interval_ms: u64,
     /// After SIGTERM, connections have this long to take what is queued (10 s), then they are cut.
@@ -42,6 +51,10 @@ impl Default for ServerLimits {
             backlog_max: 4_096,
             accept_retry_ms: 1_000,
             linger_timeout_ms: 2_000,
+            inbox_letters_max: 65_536,
+            inbox_bytes_max: 16 << 20,
+            letters_per_turn_max: 4_096,
+            figures_interval_ms: 100,
             stats_interval_ms: 1_000,
             drain_timeout_ms: 10_000,
             drain_reconnect_min_ms: 500,

@@ -10,6 +10,7 @@ mod key;
 mod level;
 mod limit;
 mod network;
+mod shards;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -27,6 +28,7 @@ pub use guard::{GuardLimits, PerWhom};
 pub use level::Level;
 pub use limit::ServerLimits;
 pub use network::{Network, holds, masked};
+pub use shards::{SHARDS_MAX, Shards};
 
 /// What the server is to do: complete, typed, checked.
 #[derive(Clone, Debug)]
@@ -40,6 +42,8 @@ pub struct Config {
     pub open: bool,
     /// How much is logged.
     pub log: Level,
+    /// How many shards.
+    pub shards: Shards,
     /// Web origins whose pages may use this server.
     pub origins: Vec<String>,
     /// Names by which requests may call this server, beside `localhost` and its own addresses.
@@ -67,6 +71,7 @@ impl Default for Config {
             listen_written: false,
             open: false,
             log: Level::default(),
+            shards: Shards::Cores,
             origins: Vec::new(),
             names: Vec::new(),
             hub: HubLimits::default(),
@@ -87,6 +92,8 @@ pub struct Overrides {
     pub listen: Vec<Address>,
     /// `--open`.
     pub open: bool,
+    /// `--shards`.
+    pub shards: Option<Shards>,
     /// `--message-bytes-max`.
     pub message_bytes_max: Option<usize>,
     /// `--log`.
@@ -111,6 +118,7 @@ impl Config {
             config.log = level;
         }
         config.open |= overrides.open;
+        config.shards = overrides.shards.unwrap_or(config.shards);
         if let Some(bytes) = overrides.message_bytes_max {
             config.set_message_bytes_max(bytes);
         }
@@ -233,7 +241,7 @@ mod tests {
 
     #[test]
     fn what_is_printed_can_be_read_and_means_the_same() {
-        let text = "listen = [\"tcp:127.0.0.1:0\", \"unix:/tmp/x.sock\"]\norigins = [\"https://a.example\"]\n\
+        let text = "listen = [\"tcp:127.0.0.1:0\", \"unix:/tmp/x.sock\"]\nshards = 3\norigins = [\"https://a.example\"]\n\
                     [limits]\nmessage_bytes_max = \"2MiB\"\nping_interval = \"10s\"\n\
                     [[channels]]\npattern = \"prices/#\"\nkind = \"live\"\n\
                     [[channels]]\npattern = \"chat/+\"\nmessages = 5\nage = \"1h\"\n";
@@ -243,6 +251,7 @@ mod tests {
 
         assert_eq!(again.print(), config.print());
         assert_eq!(config.connection.message_bytes_max, 2 << 20);
+        assert_eq!(again.shards, Shards::Count(3));
         assert_eq!(config.rules.len(), 2);
         assert_eq!(config.rules[1].age_ms, 3_600_000);
     }
@@ -289,6 +298,8 @@ mod tests {
             ("listen = [\"tcp:0.0.0.0:1\"]", "--open"),
             ("listen = []", "names no address"),
             ("open = 1", "true or false"),
+            ("shards = 0", "from 1 to 256"),
+            ("shards = \"many\"", "from 1 to 256"),
             ("[[channels]]\nkind = \"kept\"", "pattern"),
             ("[[channels]]\npattern = \"a/#/b\"", "a/#/b"),
             ("[[channels]]\npattern = \"a\"\nkind = \"keep\"", "\"live\" or \"kept\""),

@@ -13,6 +13,7 @@ use sockeye_gateway::{Asset, Connection, Context, Ending, Limits, Out, Site};
 use sockeye_hub::planted::{Planted, is_planted};
 use sockeye_hub::{Hub, Now};
 
+use super::board::Board;
 use super::figures::Figures;
 use super::gather::{Gather, Speech, Written};
 use super::guard::Guard;
@@ -31,11 +32,14 @@ pub(super) struct Desk {
     pub(super) assets: fn(&str) -> Option<Asset>,
     pub(super) figures: Figures,
     pub(super) guard: Arc<Guard>,
+    pub(super) board: Arc<Board>,
     pub(super) wheel: Wheel,
     pub(super) out: Out,
     pub(super) gather: Gather,
     pub(super) now: Now,
     pub(super) draining: bool,
+    /// It drains, and what was published before it did is still on its way between shards: nobody is read from.
+    pub(super) quiet: bool,
     /// Connections and listeners to be served without a new edge.
     pub(super) ready: VecDeque<u64>,
 }
@@ -63,6 +67,9 @@ impl Desk {
     /// Reads one share, unless the machine may not be given any.
     #[inline]
     pub(super) fn serve_plain(&mut self, peer: &mut Peer<impl Stream>, buffer: &mut [u8]) -> Fate {
+        if self.quiet && !peer.machine.finishes_request() {
+            return Fate::Stays;
+        }
         if !peer.machine.may_read(&self.hub, &self.limits) {
             if peer.machine.is_input_ended() && peer.stream.is_gone() {
                 return Fate::Ends("gone", None);
@@ -127,7 +134,7 @@ impl Desk {
         }
     }
 
-    fn list(&mut self, peer: &mut Peer<impl Stream>) {
+    pub(super) fn list(&mut self, peer: &mut Peer<impl Stream>) {
         if !peer.listed {
             peer.listed = true;
             self.ready.push_back(peer.client().to_u64());
@@ -162,6 +169,7 @@ impl Desk {
         let pages = ShardPages {
             figures: &self.figures,
             counts: &self.guard.counts,
+            board: &self.board,
             assets: self.assets,
             draining: self.draining,
             now: self.now,
@@ -301,7 +309,12 @@ impl Desk {
         match peer.machine.ending() {
             Ending::No => {}
             Ending::Now => return Fate::Ends(peer.machine.why(), None),
-            Ending::AfterOutput if self.hub.outbox(client).is_empty() && !peer.is_lingering() => {
+            // What was asked before the end is answered, also where another shard answers.
+            Ending::AfterOutput
+                if self.hub.outbox(client).is_empty()
+                    && self.hub.requests_in_flight(client) == 0
+                    && !peer.is_lingering() =>
+            {
                 if peer.machine.is_input_ended() {
                     return Fate::Ends(peer.machine.why(), None);
                 }

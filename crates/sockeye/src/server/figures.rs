@@ -6,7 +6,7 @@ use sockeye_gateway::Protocol;
 use sockeye_hub::Now;
 
 /// Gauges and counters of one shard.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Figures {
     /// When the shard started.
     pub started: Now,
@@ -50,6 +50,35 @@ impl Figures {
     /// Connections open.
     pub fn open(&self) -> u64 {
         self.open_by_protocol.iter().sum()
+    }
+
+    /// Adds the figures of another shard.
+    pub(super) fn add(&mut self, other: &Figures) {
+        let Figures {
+            started: _,
+            open_by_protocol,
+            total_by_protocol,
+            accepted,
+            closed,
+            turned_away,
+            bytes_in,
+            bytes_out,
+            reads,
+            writes,
+        } = other;
+        for protocol in Protocol::ALL {
+            self.open_by_protocol[protocol as usize] += open_by_protocol[protocol as usize];
+            self.total_by_protocol[protocol as usize] += total_by_protocol[protocol as usize];
+        }
+        for (why, count) in closed {
+            *self.closed.entry(why).or_default() += count;
+        }
+        self.accepted += accepted;
+        self.turned_away += turned_away;
+        self.bytes_in += bytes_in;
+        self.bytes_out += bytes_out;
+        self.reads += reads;
+        self.writes += writes;
     }
 
     pub(super) fn opened(&mut self, protocol: Protocol) {

@@ -3,12 +3,15 @@
 //! The loop is written against this trait, so that the simulation can put a kernel of its own under it, which knows the
 //! truth about every socket and is as awkward with edges as it is allowed to be. The real one is in `mio.rs`.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use sockeye_gateway::Transport;
 use sockeye_hub::Now;
+
+use super::letter::Letter;
 
 /// Something that became possible. Edges are reported once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +26,7 @@ pub struct Event {
     pub ended: bool,
 }
 
-/// Tokens from here up are listeners: `LISTENER_TOKENS + index`. Below are connections.
+/// Tokens from here up are listeners: `LISTENER_TOKENS + index`. Below are connections. The very last is the kernel's own.
 pub const LISTENER_TOKENS: u64 = u64::MAX - 1024;
 
 /// A connection that was accepted.
@@ -51,6 +54,9 @@ pub trait Kernel {
     /// How many listeners there are; their edges carry `LISTENER_TOKENS + index`.
     fn listeners(&self) -> usize;
 
+    /// Whether listener `index` is on this shard alone: its connections are handed round.
+    fn is_sole(&self, index: usize) -> bool;
+
     /// Accepts one connection from listener `index`.
     ///
     /// # Errors
@@ -70,7 +76,17 @@ pub trait Kernel {
     /// The system's.
     fn register(&mut self, stream: &mut Self::Stream, token: u64) -> io::Result<()>;
 
-    /// The time.
+    /// Puts letters into another shard's inbox, in order, and wakes it if it waits. Never blocks. `letters` is left
+    /// empty.
+    fn send(&mut self, shard: u16, letters: &mut Vec<Letter<Self::Stream>>);
+
+    /// Takes what is in this shard's inbox, if `letters` is empty; otherwise that is to be handled first.
+    fn receive(&mut self, letters: &mut VecDeque<Letter<Self::Stream>>);
+
+    /// Whether so many letters wait somewhere that nothing should be asked that would make more of them.
+    fn is_congested(&self) -> bool;
+
+    /// The time, by a clock that all shards share.
     fn now(&self) -> Now;
 }
 

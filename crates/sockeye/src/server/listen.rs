@@ -14,8 +14,10 @@ use crate::config::ServerLimits;
 
 /// A listening socket.
 pub enum Listening {
-    /// TCP.
+    /// TCP. Every shard has one of its own.
     Tcp(mio::net::TcpListener),
+    /// TCP, made by somebody else, so there is this one only.
+    PassedTcp(mio::net::TcpListener),
     /// A Unix-domain stream.
     Unix(UnixListening),
 }
@@ -76,11 +78,12 @@ pub enum ListenError {
     },
 }
 
-/// Listens on one address as written, which may mean several sockets (`localhost` is an IPv4 and an IPv6 address).
+/// Listens on one address as written, which may mean several sockets (`localhost` is an IPv4 and an IPv6 address). Where
+/// several shards are to listen, these are those of the first; see [`Listening::of_another_shard`].
 ///
 /// # Errors
 /// See [`ListenError`].
-pub fn listen(address: &Address, limits: &ServerLimits) -> Result<Vec<Listening>, ListenError> {
+pub fn listen(address: &Address, limits: &ServerLimits, shards: u16) -> Result<Vec<Listening>, ListenError> {
     let unusable = |why: String| Err(ListenError::Unusable { address: address.clone(), why });
     if !address.layers.is_empty() {
         return unusable("the server takes no layers: it tells protocols apart by their first bytes".into());
@@ -93,7 +96,7 @@ pub fn listen(address: &Address, limits: &ServerLimits) -> Result<Vec<Listening>
             let mut listening = Vec::new();
             let mut port = at.port;
             for ip in local_addresses(&at.host, address)? {
-                match listen_tcp(SocketAddr::new(ip, port), limits) {
+                match listen_tcp(SocketAddr::new(ip, port), limits, Order::first(shards)) {
                     Ok(listener) => {
                         // With port 0 the second family takes the port that the first was given.
                         port = listener.local_addr().map_or(port, |local| local.port());
@@ -127,7 +130,7 @@ impl Listening {
     /// The address, as it is: with the port that the system chose.
     pub fn address(&self) -> String {
         match self {
-            Listening::Tcp(tcp) => {
+            Listening::Tcp(tcp) | Listening::PassedTcp(tcp) => {
                 tcp.local_addr().map_or_else(|_| "tcp:?".into(), |local| format!("tcp:{local}"))
             }
             Listening::Unix(UnixListening { path: Some(path), .. }) => format!("unix:{}", path.display()),
@@ -138,8 +141,26 @@ impl Listening {
     /// The IP address and port, of a TCP listener.
     pub fn socket_address(&self) -> Option<SocketAddr> {
         match self {
-            Listening::Tcp(tcp) => tcp.local_addr().ok(),
+            Listening::Tcp(tcp) | Listening::PassedTcp(tcp) => tcp.local_addr().ok(),
             Listening::Unix(_) => None,
+        }
+    }
+
+    /// Says whether only one shard can have it: its connections are handed round.
+    pub fn is_sole(&self) -> bool {
+        !matches!(self, Listening::Tcp(_))
+    }
+
+    /// The same for another shard, if that can be: the kernel spreads connections over all of them.
+    ///
+    /// # Errors
+    /// The system's, when it does not listen a second time.
+    pub fn of_another_shard(&self, limits: &ServerLimits) -> io::Result<Option<Listening>> {
+        match self {
+            Listening::Tcp(tcp) => {
+                listen_tcp(tcp.local_addr()?, limits, Order::Later).map(Listening::Tcp).map(Some)
+            }
+            Listening::PassedTcp(_) | Listening::Unix(_) => Ok(None),
         }
     }
 }
@@ -165,7 +186,24 @@ fn local_addresses(host: &str, address: &Address) -> Result<Vec<IpAddr>, ListenE
     Ok(ips)
 }
 
-fn listen_tcp(address: SocketAddr, limits: &ServerLimits) -> io::Result<mio::net::TcpListener> {
+/// Which socket on an address this is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Order {
+    /// The only one.
+    Only,
+    /// The first of several: it must find the address free, and shares it then.
+    First,
+    /// One of the others.
+    Later,
+}
+
+impl Order {
+    fn first(shards: u16) -> Order {
+        if shards > 1 { Order::First } else { Order::Only }
+    }
+}
+
+fn listen_tcp(address: SocketAddr, limits: &ServerLimits, order: Order) -> io::Result<mio::net::TcpListener> {
     let socket =
         Socket::new(Domain::for_address(address), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
     if address.is_ipv6() {
@@ -175,7 +213,11 @@ fn listen_tcp(address: SocketAddr, limits: &ServerLimits) -> io::Result<mio::net
     // A port whose last connections are still in TIME_WAIT can be listened on again.
     socket.set_reuse_address(true)?;
     set_inherited_options(&socket, limits)?;
+    // The first one binds as if it were alone, so that it is refused where anybody listens, even one who shares: two
+    // servers must not share a port without knowing of each other.
+    socket.set_reuse_port(order == Order::Later)?;
     socket.bind(&address.into())?;
+    socket.set_reuse_port(order != Order::Only)?;
     socket.listen(limits.backlog_max)?;
     Ok(mio::net::TcpListener::from_std(socket.into()))
 }
@@ -190,7 +232,7 @@ pub(super) fn listen_passed_tcp(
 ) -> io::Result<Listening> {
     let socket = Socket::from(socket);
     set_inherited_options(&socket, limits)?;
-    Ok(Listening::Tcp(mio::net::TcpListener::from_std(socket.into())))
+    Ok(Listening::PassedTcp(mio::net::TcpListener::from_std(socket.into())))
 }
 
 /// The same for a Unix-domain stream.

@@ -1,8 +1,10 @@
 //! The real kernel under the loop: edge-triggered readiness through mio, sockets through mio and socket2.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, IoSlice, Read as _, Write as _};
 use std::net::Shutdown;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use mio::{Events, Interest, Poll, Token};
@@ -12,7 +14,9 @@ use rustix::net::{RecvFlags, recv};
 use sockeye_gateway::Transport;
 use sockeye_hub::Now;
 
+use super::inbox::{Inboxes, WAKE_TOKEN};
 use super::kernel::{Accepted, Event, Kernel, LISTENER_TOKENS, Stream};
+use super::letter::Letter;
 use super::listen::Listening;
 
 /// The operating system under a shard.
@@ -20,8 +24,9 @@ pub(super) struct MioKernel {
     poll: Poll,
     events: Events,
     listeners: Vec<Listening>,
-    /// A descriptor kept back, so that a connection can still be turned away when there is no other.
-    reserve: Option<File>,
+    shard: u16,
+    inboxes: Arc<Inboxes<Socket>>,
+    reserve: Arc<Reserve>,
     started: Instant,
 }
 
@@ -29,16 +34,23 @@ pub(super) struct MioKernel {
 const EVENTS_MAX: usize = 1024;
 
 impl MioKernel {
-    /// Watches `listeners`.
+    /// Watches `listeners` with the `poll` of shard `shard`, which wakes it for its inbox. All shards began at `started`.
     ///
     /// # Errors
-    /// When the system gives no readiness queue, or does not watch a listener.
-    pub(super) fn new(mut listeners: Vec<Listening>) -> io::Result<Self> {
-        let poll = Poll::new()?;
+    /// When the system does not watch a listener.
+    pub(super) fn new(
+        poll: Poll,
+        mut listeners: Vec<Listening>,
+        (shard, inboxes): (u16, Arc<Inboxes<Socket>>),
+        reserve: Arc<Reserve>,
+        started: Instant,
+    ) -> io::Result<Self> {
         for (index, listener) in listeners.iter_mut().enumerate() {
             let token = Token((LISTENER_TOKENS + index as u64) as usize);
             match listener {
-                Listening::Tcp(tcp) => poll.registry().register(tcp, token, Interest::READABLE)?,
+                Listening::Tcp(tcp) | Listening::PassedTcp(tcp) => {
+                    poll.registry().register(tcp, token, Interest::READABLE)?
+                }
                 Listening::Unix(unix) => {
                     poll.registry().register(&mut unix.socket, token, Interest::READABLE)?
                 }
@@ -48,13 +60,42 @@ impl MioKernel {
             poll,
             events: Events::with_capacity(EVENTS_MAX),
             listeners,
-            reserve: reserve(),
-            started: Instant::now(),
+            shard,
+            inboxes,
+            reserve,
+            started,
         })
+    }
+
+    fn accept_one(&self, index: usize) -> io::Result<Accepted<Socket>> {
+        match self.listeners.get(index) {
+            Some(Listening::Tcp(tcp) | Listening::PassedTcp(tcp)) => {
+                let (stream, address) = tcp.accept()?;
+                let address = Some((address.ip().to_canonical(), address.port()));
+                Ok(Accepted { stream: Socket::Tcp(stream), transport: Transport::Tcp, address })
+            }
+            Some(Listening::Unix(unix)) => {
+                let (stream, _) = unix.socket.accept()?;
+                Ok(Accepted { stream: Socket::Unix(stream), transport: Transport::Unix, address: None })
+            }
+            None => Err(io::ErrorKind::WouldBlock.into()),
+        }
     }
 }
 
-fn reserve() -> Option<File> {
+/// A descriptor kept back, so that a connection can still be turned away when there is no other.
+///
+/// It is that of all shards, since so are descriptors: while one of them lets go of it to turn somebody away, no other may
+/// accept, or it would be lost for good.
+pub(super) struct Reserve(RwLock<Option<File>>);
+
+impl Reserve {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Reserve(RwLock::new(kept_back())))
+    }
+}
+
+fn kept_back() -> Option<File> {
     File::open("/dev/null").ok()
 }
 
@@ -62,11 +103,19 @@ impl Kernel for MioKernel {
     type Stream = Socket;
 
     fn poll(&mut self, events: &mut Vec<Event>, timeout: Option<Duration>) -> io::Result<()> {
-        match self.poll.poll(&mut self.events, timeout) {
+        // One shard alone gets letters from the outside only, and those wake it in any case.
+        let sleeps = timeout != Some(Duration::ZERO) && self.inboxes.count() > 1;
+        let timeout =
+            if sleeps && !self.inboxes.may_sleep(self.shard) { Some(Duration::ZERO) } else { timeout };
+        let polled = self.poll.poll(&mut self.events, timeout);
+        if sleeps {
+            self.inboxes.is_awake(self.shard);
+        }
+        match polled {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             other => other?,
         }
-        events.extend(self.events.iter().map(|event| Event {
+        events.extend(self.events.iter().filter(|event| event.token() != WAKE_TOKEN).map(|event| Event {
             token: event.token().0 as u64,
             readable: event.is_readable(),
             writable: event.is_writable(),
@@ -79,28 +128,23 @@ impl Kernel for MioKernel {
         self.listeners.len()
     }
 
+    fn is_sole(&self, index: usize) -> bool {
+        self.inboxes.count() > 1 && self.listeners.get(index).is_some_and(Listening::is_sole)
+    }
+
     fn accept(&mut self, index: usize) -> io::Result<Accepted<Socket>> {
-        match self.listeners.get(index) {
-            Some(Listening::Tcp(tcp)) => {
-                let (stream, address) = tcp.accept()?;
-                let address = Some((address.ip().to_canonical(), address.port()));
-                Ok(Accepted { stream: Socket::Tcp(stream), transport: Transport::Tcp, address })
-            }
-            Some(Listening::Unix(unix)) => {
-                let (stream, _) = unix.socket.accept()?;
-                Ok(Accepted { stream: Socket::Unix(stream), transport: Transport::Unix, address: None })
-            }
-            None => Err(io::ErrorKind::WouldBlock.into()),
-        }
+        let _reserve = self.reserve.0.read().unwrap_or_else(PoisonError::into_inner);
+        self.accept_one(index)
     }
 
     fn turn_away(&mut self, index: usize) -> bool {
-        if self.reserve.take().is_none() {
-            self.reserve = reserve();
+        let mut reserve = self.reserve.0.write().unwrap_or_else(PoisonError::into_inner);
+        if reserve.take().is_none() {
+            *reserve = kept_back();
             return false;
         }
-        let turned_away = self.accept(index).is_ok();
-        self.reserve = reserve();
+        let turned_away = self.accept_one(index).is_ok();
+        *reserve = kept_back();
         turned_away
     }
 
@@ -115,6 +159,19 @@ impl Kernel for MioKernel {
             Socket::Tcp(tcp) => self.poll.registry().register(tcp, token, interest),
             Socket::Unix(unix) => self.poll.registry().register(unix, token, interest),
         }
+    }
+
+    fn send(&mut self, shard: u16, letters: &mut Vec<Letter<Socket>>) {
+        self.inboxes.send(shard, letters);
+    }
+
+    #[inline]
+    fn receive(&mut self, letters: &mut VecDeque<Letter<Socket>>) {
+        self.inboxes.receive(self.shard, letters);
+    }
+
+    fn is_congested(&self) -> bool {
+        self.inboxes.is_congested()
     }
 
     fn now(&self) -> Now {

@@ -9,8 +9,14 @@ pub mod service;
 pub mod stats;
 
 mod apart;
+mod board;
+mod crew;
 mod desk;
+mod drain;
+mod exchange;
 mod gather;
+mod inbox;
+mod letter;
 mod listen;
 mod mio;
 mod peer;
@@ -18,7 +24,9 @@ mod serve;
 mod shard;
 mod timer;
 
+pub use board::{Board, Shown};
 pub use kernel::Kernel;
+pub use letter::{Content, Control, Letter, Stage};
 pub use listen::{ListenError, Listening, listen};
 pub use serve::{ServeError, serve};
 pub use shard::{Setup, Shard};

@@ -1,16 +1,24 @@
-//! The server as a whole: listeners, one shard, signals, and the end in good order.
+//! The server as a whole: listeners, shards, signals, and the end in good order.
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
+use std::thread;
 use std::time::{Duration, Instant};
+
+use mio::Poll;
+use signal_hook::iterator::Signals;
 
 use sockeye_gateway::{Asset, Site, form};
 use sockeye_hub::{Hub, Identity, Rights, ShardInfo};
 use tracing::{info, warn};
 
+use super::board::Board;
+use super::crew::{Crew, end_on_panic};
 use super::guard::Guard;
+use super::inbox::Inboxes;
+use super::letter::Control;
 use super::listen::{ListenError, Listening, listen, listen_passed_tcp, listen_passed_unix};
 use super::mio::MioKernel;
 use super::service::{Notifier, Passed, PassedError, take_passed};
@@ -44,21 +52,23 @@ pub fn serve(
     config: &Config,
     environment: &Environment,
     assets: fn(&str) -> Option<Asset>,
-    announce: impl FnOnce(&[String]),
+    announce: impl FnOnce(&[String], u16),
 ) -> Result<(), ServeError> {
+    end_on_panic();
+    let shards = config.shards.count();
     let descriptors = sockeye_sys::process::raise_descriptor_limit();
     let mut listening = listen_passed(config)?;
     // A passed socket stands for the default address, not for one that somebody wrote.
     if listening.is_empty() || config.listen_written {
         for address in &config.listen {
-            listening.extend(listen(address, &config.server)?);
+            listening.extend(listen(address, &config.server, shards)?);
         }
     }
     let is_loopback = socket_addresses(&listening).iter().all(|address| address.ip().is_loopback());
-    let signals = Signals::catch()?;
+    let signals = catch_signals()?;
     let socket_addresses = socket_addresses(&listening);
     let addresses: Vec<String> = listening.iter().map(Listening::address).collect();
-    announce(&addresses);
+    announce(&addresses, shards);
     if let Some(address) = socket_addresses.first() {
         let port = address.port();
         info!("open http://localhost:{port}/ or say: curl -d 'hello' http://localhost:{port}/ch/chat");
@@ -80,38 +90,124 @@ pub fn serve(
             Arc::new(Identity { user: None, rights: Arc::new(Rights::open()), expires_ms: None })
         }),
     };
-    let hub = Hub::new(
-        config.hub.clone(),
-        config.all_rules(),
-        ShardInfo::single(),
-        random()?,
-        random()?,
-        form::encode,
-    );
-    let setup = Setup {
-        hub,
+    let makings = Makings {
+        config,
         site: Arc::new(site),
-        limits: config.connection.clone(),
-        server_limits: config.server.clone(),
         guard: Arc::new(Guard::new(&config.guard, &config.proxy_protocol_from)),
+        board: Board::new(shards),
+        hash_key: random()?,
+        shards,
         assets,
     };
-    let mut shard = Shard::new(MioKernel::new(listening)?, setup);
+    let polls: Vec<Poll> = (0..shards).map(|_| Poll::new()).collect::<io::Result<_>>()?;
+    let crew = Crew::new(Inboxes::new(&polls, &config.server)?);
+    let listeners = share_out(listening, shards, config)?;
     let mut notifier = Notifier::new(environment);
     notifier.ready();
     let mut alive = Alive::new(&notifier);
-    loop {
-        shard.turn(alive.wait_max())?;
-        alive.tell(&mut notifier);
-        if signals.seen() && !shard.is_draining() {
+    let mut is_stopping = false;
+    let after_turn = |shard: &Shard<MioKernel>| {
+        alive.tell(&mut notifier, &crew);
+        if shard.is_draining() && !is_stopping {
+            is_stopping = true;
             notifier.stopping(Duration::from_millis(config.server.drain_timeout_ms));
-            shard.begin_drain();
         }
-        if shard.is_drained() {
-            info!("drained");
-            return Ok(());
+        alive.wait_max()
+    };
+    run(&crew, &makings, polls.into_iter().zip(listeners).collect(), signals, after_turn)?;
+    info!("drained");
+    Ok(())
+}
+
+/// Runs all threads, until the last of them has ended.
+fn run(
+    crew: &Crew,
+    makings: &Makings<'_>,
+    places: Vec<(Poll, Vec<Listening>)>,
+    mut signals: Signals,
+    after_turn: impl FnMut(&Shard<MioKernel>) -> Option<Duration>,
+) -> io::Result<()> {
+    let handle = signals.handle();
+    let mut places = (0u16..).zip(places);
+    thread::scope(|scope| {
+        let spawn_all = || {
+            let (_, (poll, listening)) = places.next().expect("there is at least one shard");
+            let mut others = Vec::new();
+            for (index, (poll, listening)) in places {
+                let run = move || crew.run(index, || makings.make(crew, index, poll, listening), |_| None);
+                others.push(thread::Builder::new().name(format!("shard-{index}")).spawn_scoped(scope, run)?);
+            }
+            let tell = move || signals.forever().for_each(|_| crew.inboxes.tell_all(Control::Drain));
+            thread::Builder::new().name("signals".into()).spawn_scoped(scope, tell)?;
+            Ok((poll, listening, others))
+        };
+        let spawned: io::Result<_> = spawn_all();
+        let result = spawned.and_then(|(poll, listening, others)| {
+            let own = crew.run(0, || makings.make(crew, 0, poll, listening), after_turn);
+            let joined = others.into_iter().map(|thread| thread.join().expect("a panic ends the process"));
+            joined.fold(own, io::Result::and)
+        });
+        if result.is_err() {
+            crew.inboxes.tell_all(Control::End);
         }
+        handle.close();
+        result
+    })
+}
+
+/// What every shard is made of.
+struct Makings<'a> {
+    config: &'a Config,
+    site: Arc<Site>,
+    guard: Arc<Guard>,
+    board: Arc<Board>,
+    /// The same for all: it decides which shard is a channel's home.
+    hash_key: u64,
+    shards: u16,
+    assets: fn(&str) -> Option<Asset>,
+}
+
+impl Makings<'_> {
+    fn make(
+        &self,
+        crew: &Crew,
+        index: u16,
+        poll: Poll,
+        listening: Vec<Listening>,
+    ) -> io::Result<Shard<MioKernel>> {
+        let hub = Hub::new(
+            self.config.hub.part_of(self.shards),
+            self.config.all_rules(),
+            ShardInfo { index, count: self.shards },
+            random()?,
+            self.hash_key,
+            form::encode,
+        );
+        let setup = Setup {
+            hub,
+            site: Arc::clone(&self.site),
+            limits: self.config.connection.clone(),
+            server_limits: self.config.server.clone(),
+            guard: Arc::clone(&self.guard),
+            board: Arc::clone(&self.board),
+            assets: self.assets,
+        };
+        let inboxes = Arc::clone(&crew.inboxes);
+        let reserve = Arc::clone(&crew.reserve);
+        let kernel = MioKernel::new(poll, listening, (index, inboxes), reserve, crew.started)?;
+        Ok(Shard::new(kernel, setup))
     }
+}
+
+/// Gives every shard its listeners: those of the first, and for the others the same again where that can be.
+fn share_out(first: Vec<Listening>, shards: u16, config: &Config) -> io::Result<Vec<Vec<Listening>>> {
+    let mut all = Vec::new();
+    for _ in 1..shards {
+        let again = first.iter().map(|listening| listening.of_another_shard(&config.server));
+        all.push(again.filter_map(Result::transpose).collect::<io::Result<_>>()?);
+    }
+    all.insert(0, first);
+    Ok(all)
 }
 
 /// The sockets that the service manager passed.
@@ -147,11 +243,14 @@ impl Alive {
 
     /// How long the loop may wait for something to do.
     fn wait_max(&self) -> Option<Duration> {
-        self.interval.map(|interval| interval.saturating_sub(self.told.elapsed()))
+        // While another shard does not come round, this one looks again and again, though not without a pause.
+        let pause = Duration::from_millis(10);
+        self.interval.map(|interval| interval.saturating_sub(self.told.elapsed()).max(pause))
     }
 
-    fn tell(&mut self, notifier: &mut Notifier) {
-        if self.wait_max() == Some(Duration::ZERO) {
+    fn tell(&mut self, notifier: &mut Notifier, crew: &Crew) {
+        let is_due = self.interval.is_some_and(|interval| self.told.elapsed() >= interval);
+        if is_due && crew.is_alive() {
             self.told = Instant::now();
             notifier.alive();
         }
@@ -165,25 +264,16 @@ fn random() -> io::Result<u64> {
     Ok(u64::from_ne_bytes(bytes))
 }
 
-/// SIGTERM and SIGINT. A signal interrupts poll; one that comes just before is seen at the next timer, within a second.
-struct Signals {
-    seen: Arc<AtomicBool>,
-}
-
-impl Signals {
-    fn catch() -> io::Result<Self> {
-        let seen = Arc::new(AtomicBool::new(false));
-        for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
-            // In this order: the first signal finds the flag down and raises it, the second finds it up and exits.
-            signal_hook::flag::register_conditional_shutdown(signal, ENDED_EARLY, Arc::clone(&seen))?;
-            signal_hook::flag::register(signal, Arc::clone(&seen))?;
-        }
-        Ok(Signals { seen })
+/// SIGTERM and SIGINT: the first is told to all shards, a second one ends the process.
+fn catch_signals() -> io::Result<Signals> {
+    let ending = [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT];
+    let seen = Arc::new(AtomicBool::new(false));
+    for signal in ending {
+        // In this order: the first signal finds the flag down and raises it, the second finds it up and exits.
+        signal_hook::flag::register_conditional_shutdown(signal, ENDED_EARLY, Arc::clone(&seen))?;
+        signal_hook::flag::register(signal, Arc::clone(&seen))?;
     }
-
-    fn seen(&self) -> bool {
-        self.seen.load(Ordering::Relaxed)
-    }
+    Signals::new(ending)
 }
 
 /// The exit code after a second signal: not everything was said.

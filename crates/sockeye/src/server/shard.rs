@@ -18,10 +18,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sockeye_gateway::{Connection, Form, Limits, Out, Site};
-use sockeye_hub::{Bye, ClientId, ClientSetup, Hub};
-use tracing::{debug, debug_span, info, warn};
+use sockeye_hub::{ClientId, ClientSetup, Hub, Now};
+use tracing::{debug, debug_span, warn};
 
+use super::board::{Board, Shown};
 use super::desk::{Desk, Fate};
+use super::exchange::Exchange;
 use super::figures::Figures;
 use super::gather::Gather;
 use super::guard::Guard;
@@ -42,22 +44,25 @@ pub struct Setup {
     pub server_limits: ServerLimits,
     /// Who keeps count for all shards.
     pub guard: Arc<Guard>,
+    /// Where shards show each other their figures.
+    pub board: Arc<Board>,
     /// The embedded pages.
     pub assets: fn(&str) -> Option<sockeye_gateway::Asset>,
 }
 
 /// One shard: its connections, its hub, its timers.
 pub struct Shard<K: Kernel> {
-    kernel: K,
-    peers: Vec<Option<Box<Peer<K::Stream>>>>,
-    desk: Desk,
+    pub(super) kernel: K,
+    pub(super) peers: Vec<Option<Box<Peer<K::Stream>>>>,
+    pub(super) desk: Desk,
+    pub(super) exchange: Exchange<K::Stream>,
     buffer: Box<[u8]>,
     events: Vec<Event>,
     due: Vec<u64>,
     next_stats_ms: u64,
-    drain_deadline_ms: Option<u64>,
-    /// When running out of descriptors was last told of.
-    exhausted_told_ms: Option<u64>,
+    /// When figures may be shown again, and whether there is anything to show.
+    next_show_ms: u64,
+    pub(super) has_news: bool,
 }
 
 impl<K: Kernel> Shard<K> {
@@ -73,8 +78,9 @@ impl<K: Kernel> Shard<K> {
             due: Vec::new(),
             buffer: vec![0; setup.server_limits.receive_bytes_max].into_boxed_slice(),
             next_stats_ms: now.ms,
-            drain_deadline_ms: None,
-            exhausted_told_ms: None,
+            next_show_ms: now.ms,
+            has_news: false,
+            exchange: Exchange::new(setup.hub.shard().count),
             desk: Desk {
                 hub: setup.hub,
                 site: setup.site,
@@ -83,15 +89,22 @@ impl<K: Kernel> Shard<K> {
                 assets: setup.assets,
                 guard: setup.guard,
                 figures: Figures::new(now),
+                board: setup.board,
                 wheel: Wheel::new(now.ms),
                 out: Out::new(),
                 gather: Gather::default(),
                 now,
                 draining: false,
+                quiet: false,
                 // A listener may have connections that came before it was watched.
                 ready: (0..listeners).map(|index| LISTENER_TOKENS + index).collect(),
             },
         }
+    }
+
+    /// The time of the current turn.
+    pub fn now(&self) -> Now {
+        self.desk.now
     }
 
     /// The kernel, for who owns both.
@@ -104,19 +117,14 @@ impl<K: Kernel> Shard<K> {
         &mut self.desk.hub
     }
 
-    /// Whether `begin_drain` was called.
-    pub fn is_draining(&self) -> bool {
-        self.desk.draining
-    }
-
-    /// Whether everything is done after `begin_drain`.
-    pub fn is_drained(&self) -> bool {
-        self.desk.draining && self.desk.figures.open() == 0
+    /// Whether the whole server is to end, and this loop with it.
+    pub fn is_over(&self) -> bool {
+        self.exchange.is_over
     }
 
     /// Whether nothing is left to do before the next edge, timer, or message of another shard: poll would wait.
     pub fn is_idle(&self) -> bool {
-        self.desk.ready.is_empty() && !self.desk.hub.has_touched()
+        self.desk.ready.is_empty() && !self.desk.hub.has_touched() && self.exchange.received.is_empty()
     }
 
     /// Waits for something to do, at most for `wait_max`, and does it: one turn of the loop.
@@ -130,12 +138,16 @@ impl<K: Kernel> Shard<K> {
         self.desk.now = self.kernel.now();
         // Who waits from before is served after the edges, and each of both once.
         let waiting = self.desk.ready.len();
+        self.take_letters();
+        self.has_news |= !self.exchange.is_alone() && (waiting > 0 || !events.is_empty());
         for event in events.drain(..) {
             self.handle_event(event);
         }
         self.events = events;
         polled?;
 
+        // What was asked of us is answered, and what we ask is asked less, until the inboxes are emptier.
+        let waiting = if self.exchange.is_congested { 0 } else { waiting };
         for _ in 0..waiting {
             let Some(token) = self.desk.ready.pop_front() else { break };
             if token >= LISTENER_TOKENS {
@@ -144,24 +156,30 @@ impl<K: Kernel> Shard<K> {
                 self.at_desk(ClientId::from_u64(token), Desk::serve);
             }
         }
+        if self.desk.quiet {
+            self.go_on_draining();
+        }
+        self.post_letters();
         for _ in 0..self.desk.server_limits.writes_per_turn_max {
             let Some(client) = self.desk.hub.take_touched() else { break };
             self.at_desk(client, |desk, peer, _| desk.flush(peer));
         }
         self.handle_timers();
+        self.post_letters();
         Ok(())
     }
 
     /// How long poll may wait.
     fn wait(&self, wait_max: Option<Duration>) -> Option<Duration> {
         if !self.is_idle() {
-            return Some(Duration::ZERO);
+            return Some(if self.exchange.is_congested { CONGESTED_WAIT } else { Duration::ZERO });
         }
         let timers = [
             self.desk.wheel.next_ms(),
             self.desk.hub.poll_timeout(),
             Some(self.next_stats_ms),
-            self.drain_deadline_ms,
+            self.exchange.drain.deadline_ms(),
+            self.has_news.then_some(self.next_show_ms),
         ];
         let next_ms = timers.into_iter().flatten().min();
         let until_next = next_ms.map(|next| Duration::from_millis(next.saturating_sub(self.desk.now.ms)));
@@ -186,6 +204,9 @@ impl<K: Kernel> Shard<K> {
         if event.readable || event.ended {
             peer.readable = true;
             peer.ended_edge |= event.ended;
+            if self.exchange.is_congested {
+                return self.desk.list(peer);
+            }
             // One that is listed already is served in this turn too.
             if !peer.listed
                 && let Fate::Ends(why, error) = self.desk.serve(peer, &mut self.buffer)
@@ -211,11 +232,9 @@ impl<K: Kernel> Shard<K> {
         let index = (token - LISTENER_TOKENS) as usize;
         for _ in 0..self.desk.server_limits.accepts_per_turn_max {
             match self.kernel.accept(index) {
-                Ok(accepted) => {
-                    if !self.desk.draining {
-                        self.welcome(accepted);
-                    }
-                }
+                Ok(_) if self.desk.draining => {}
+                Ok(accepted) if self.kernel.is_sole(index) => self.hand_round(accepted),
+                Ok(accepted) => self.welcome(accepted),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) if is_exhausted(&error) => {
                     if self.kernel.turn_away(index) {
@@ -239,15 +258,13 @@ impl<K: Kernel> Shard<K> {
     }
 
     fn tell_exhausted(&mut self, error: &io::Error) {
-        let told = self.exhausted_told_ms.is_some_and(|told| self.desk.now.ms < told + 10_000);
-        if !told {
-            self.exhausted_told_ms = Some(self.desk.now.ms);
+        if self.desk.board.may_tell_exhausted(self.desk.now.ms) {
             let (open, turned_away) = (self.desk.figures.open(), self.desk.figures.turned_away);
             warn!(%error, open, turned_away, "out of descriptors: connections are turned away (raise the limit: ulimit -n)");
         }
     }
 
-    fn welcome(&mut self, accepted: super::kernel::Accepted<K::Stream>) {
+    pub(super) fn welcome(&mut self, accepted: super::kernel::Accepted<K::Stream>) {
         let mut stream = accepted.stream;
         let address = accepted.address.map(|(ip, port)| SocketAddr::new(ip, port));
         let ip = address.map(|address| address.ip());
@@ -272,6 +289,7 @@ impl<K: Kernel> Shard<K> {
         let machine = Connection::new(client, accepted.transport, &self.desk.limits, self.desk.now);
         let span = debug_span!(
             "conn",
+            shard = self.desk.hub.shard().index,
             id = self.desk.hub.publisher_number(client),
             peer = address.map(tracing::field::display),
             client = tracing::field::Empty,
@@ -288,7 +306,7 @@ impl<K: Kernel> Shard<K> {
     }
 
     /// Ends a connection: its socket is closed, the hub forgets it.
-    fn remove(&mut self, client: ClientId, why: &'static str, error: Option<&io::Error>) {
+    pub(super) fn remove(&mut self, client: ClientId, why: &'static str, error: Option<&io::Error>) {
         let index = client.index();
         if peer_of(&mut self.peers, client).is_none() {
             return;
@@ -320,60 +338,37 @@ impl<K: Kernel> Shard<K> {
         }
         if self.next_stats_ms <= self.desk.now.ms {
             self.next_stats_ms = self.desk.now.ms + self.desk.server_limits.stats_interval_ms;
-            if self.desk.hub.has_audience(super::stats::CHANNEL) {
-                let stats = super::stats::object(&self.desk.figures, &self.desk.hub, self.desk.now);
-                self.desk.hub.publish_system(
-                    super::stats::CHANNEL,
-                    sockeye_hub::Kind::Json,
-                    stats.into(),
-                    self.desk.now,
-                );
-            }
+            self.publish_stats();
         }
-        if self.drain_deadline_ms.is_some_and(|deadline_ms| deadline_ms <= self.desk.now.ms) {
+        if self.has_news && self.next_show_ms <= self.desk.now.ms {
+            self.show_figures();
+        }
+        if self.exchange.drain.deadline_ms().is_some_and(|deadline_ms| deadline_ms <= self.desk.now.ms) {
             self.cut_all();
         }
     }
 
-    /// Stops accepting, says goodbye to everybody, and gives them until the deadline to take what is queued.
-    pub fn begin_drain(&mut self) {
-        if self.desk.draining {
-            return;
-        }
-        self.desk.now = self.kernel.now();
-        self.desk.draining = true;
-        self.drain_deadline_ms = Some(self.desk.now.ms + self.desk.server_limits.drain_timeout_ms);
-        self.kernel.close_listeners();
-        info!(connections = self.desk.figures.open(), "draining");
-        let reconnect = Some((
-            self.desk.server_limits.drain_reconnect_min_ms,
-            self.desk.server_limits.drain_reconnect_max_ms,
-        ));
-        for index in 0..self.peers.len() {
-            let Some(peer) = &mut self.peers[index] else { continue };
-            if peer.machine.finishes_request() {
-                continue;
-            }
-            let client = peer.client();
-            self.desk.hub.bid_farewell(client, Bye { reason: "drain", reconnect });
+    /// Tells the figures of the whole server to those who hear them. One shard does: the home of their channel.
+    fn publish_stats(&mut self) {
+        use super::stats::{CHANNEL, object};
+        let Desk { hub, figures, board, now, .. } = &mut self.desk;
+        if hub.home_of(CHANNEL) == hub.shard().index && hub.has_audience(CHANNEL) {
+            let stats = object(&board.all(figures, hub), *now);
+            hub.publish_system(CHANNEL, sockeye_hub::Kind::Json, stats.into(), *now);
         }
     }
 
-    /// The drain's time is over.
-    fn cut_all(&mut self) {
-        let mut cut = 0;
-        for index in 0..self.peers.len() {
-            if let Some(peer) = &self.peers[index] {
-                let client = peer.client();
-                self.remove(client, "drain", None);
-                cut += 1;
-            }
-        }
-        if cut > 0 {
-            warn!(connections = cut, "the drain's time is over: cut");
-        }
+    /// Shows the other shards how it goes here.
+    fn show_figures(&mut self) {
+        self.has_news = false;
+        self.next_show_ms = self.desk.now.ms + self.desk.server_limits.figures_interval_ms;
+        let Desk { hub, figures, board, .. } = &self.desk;
+        board.show(hub.shard().index, Shown { figures: figures.clone(), stats: hub.stats() });
     }
 }
+
+/// How long a shard waits that has work which must not be done before the inboxes are emptier.
+const CONGESTED_WAIT: Duration = Duration::from_millis(1);
 
 /// The peer of a client, unless it is gone (its place may be another's by now).
 fn peer_of<S>(peers: &mut [Option<Box<Peer<S>>>], client: ClientId) -> Option<&mut Peer<S>> {

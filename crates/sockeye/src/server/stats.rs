@@ -7,16 +7,18 @@ use std::fmt::Write as _;
 use sockeye_gateway::{Asset, Pages, Protocol};
 use sockeye_hub::{Hub, Now};
 
+use super::board::{self, Board, Shown};
 use super::figures::Figures;
 use super::guard::{Counts, Limit};
 
 /// The channel of the figures.
 pub const CHANNEL: &str = "$sys/stats";
 
-/// The pages of one shard, at one moment.
+/// The pages as one shard gives them, at one moment.
 pub(super) struct ShardPages<'a> {
     pub(super) figures: &'a Figures,
     pub(super) counts: &'a Counts,
+    pub(super) board: &'a Board,
     pub(super) assets: fn(&str) -> Option<Asset>,
     pub(super) draining: bool,
     pub(super) now: Now,
@@ -28,7 +30,7 @@ impl Pages for ShardPages<'_> {
     }
 
     fn metrics(&self, hub: &Hub) -> String {
-        metrics(self.figures, self.counts, hub, self.now)
+        metrics(&self.board.all(self.figures, hub), self.counts, self.now)
     }
 
     fn ready(&self) -> bool {
@@ -37,8 +39,17 @@ impl Pages for ShardPages<'_> {
 }
 
 /// The object that `$sys/stats` carries each second. Counts are totals since the start: rates are their differences.
-pub fn object(figures: &Figures, hub: &Hub, now: Now) -> Vec<u8> {
-    let stats = hub.stats();
+pub(super) fn object(shards: &[Shown], now: Now) -> Vec<u8> {
+    let Shown { figures, stats } = board::sum(shards);
+    let shards: Vec<_> = shards
+        .iter()
+        .map(|shard| {
+            serde_json::json!({
+                "connections": shard.figures.open(),
+                "messages": { "in": shard.stats.published, "out": shard.stats.delivered },
+            })
+        })
+        .collect();
     let protocols: serde_json::Map<_, _> = Protocol::ALL
         .iter()
         .map(|protocol| (protocol.as_str().to_owned(), figures.open_by_protocol[*protocol as usize].into()))
@@ -46,7 +57,7 @@ pub fn object(figures: &Figures, hub: &Hub, now: Now) -> Vec<u8> {
     serde_json::json!({
         "connections": figures.open(),
         "protocols": protocols,
-        "channels": stats.channels,
+        "channels": stats.homes,
         "subscriptions": stats.subscriptions,
         "patterns": stats.patterns,
         "lagging": stats.lagging,
@@ -55,6 +66,7 @@ pub fn object(figures: &Figures, hub: &Hub, now: Now) -> Vec<u8> {
         "gaps": stats.gaps,
         "history": { "messages": stats.history_messages, "bytes": stats.history_bytes },
         "outbox_bytes": stats.outbox_bytes,
+        "shards": shards,
         "uptime_s": (now.ms - figures.started.ms) / 1_000,
     })
     .to_string()
@@ -62,8 +74,8 @@ pub fn object(figures: &Figures, hub: &Hub, now: Now) -> Vec<u8> {
 }
 
 /// The same figures in the Prometheus text format, version 0.0.4.
-fn metrics(figures: &Figures, counts: &Counts, hub: &Hub, now: Now) -> String {
-    let stats = hub.stats();
+fn metrics(shards: &[Shown], counts: &Counts, now: Now) -> String {
+    let Shown { figures, stats } = board::sum(shards);
     let mut page = Page(String::with_capacity(8 << 10));
     page.family("sockeye_build_info", "gauge", "The version that runs.");
     page.labelled("sockeye_build_info", "version", env!("CARGO_PKG_VERSION"), 1);
@@ -83,6 +95,8 @@ fn metrics(figures: &Figures, counts: &Counts, hub: &Hub, now: Now) -> String {
             figures.open_by_protocol[protocol as usize],
         );
     }
+    page.family("sockeye_shard_connections", "gauge", "Connections open, by shard.");
+    page.by_shard("sockeye_shard_connections", shards, |shard| shard.figures.open());
     page.one("sockeye_connections_accepted_total", "counter", "Connections accepted.", figures.accepted);
     page.family(
         "sockeye_connections_by_protocol_total",
@@ -118,7 +132,7 @@ fn metrics(figures: &Figures, counts: &Counts, hub: &Hub, now: Now) -> String {
     page.one("sockeye_reads_total", "counter", "Reads from sockets that brought something.", figures.reads);
     page.one("sockeye_writes_total", "counter", "Writes to sockets.", figures.writes);
 
-    page.one("sockeye_channels", "gauge", "Channels known.", stats.channels);
+    page.one("sockeye_channels", "gauge", "Channels known.", stats.homes);
     page.one("sockeye_subscriptions", "gauge", "Subscriptions to one channel.", stats.subscriptions);
     page.one("sockeye_patterns", "gauge", "Subscriptions to a pattern.", stats.patterns);
     page.one(
@@ -128,6 +142,8 @@ fn metrics(figures: &Figures, counts: &Counts, hub: &Hub, now: Now) -> String {
         stats.published,
     );
     page.one("sockeye_messages_delivered_total", "counter", "Messages put into outboxes.", stats.delivered);
+    page.family("sockeye_shard_messages_delivered_total", "counter", "Messages put into outboxes, by shard.");
+    page.by_shard("sockeye_shard_messages_delivered_total", shards, |shard| shard.stats.delivered);
     page.one(
         "sockeye_lagging",
         "gauge",
@@ -190,6 +206,12 @@ impl Page {
 
     fn limited(&mut self, limit: &str, outcome: &str, figure: u64) {
         let _ = writeln!(self.0, "sockeye_limited_total{{limit=\"{limit}\",outcome=\"{outcome}\"}} {figure}");
+    }
+
+    fn by_shard(&mut self, name: &str, shards: &[Shown], figure: impl Fn(&Shown) -> u64) {
+        for (number, shard) in shards.iter().enumerate() {
+            self.labelled(name, "shard", &number.to_string(), figure(shard));
+        }
     }
 
     fn one(&mut self, name: &str, kind: &str, help: &str, figure: u64) {

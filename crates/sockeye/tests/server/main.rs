@@ -18,6 +18,7 @@ mod origin;
 mod proxied;
 mod raw;
 mod service;
+mod shards;
 mod slow;
 mod transcript;
 mod transcripts;

@@ -95,7 +95,13 @@ fn notified(manager: &UnixDatagram) -> String {
 
 fn heard(manager: &UnixDatagram) -> String {
     let mut buffer = [0; 512];
-    let length = manager.recv(&mut buffer).expect("a notification");
+    // A process that is stopped and goes on finds its read interrupted.
+    let length = loop {
+        match manager.recv(&mut buffer) {
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            received => break received.expect("a notification"),
+        }
+    };
     String::from_utf8_lossy(&buffer[..length]).into_owned()
 }
 

@@ -31,13 +31,22 @@ const SOCKETS: [&str; 3] = ["ws", "tcp", "unix"];
 const PLAYERS: usize = 12;
 
 #[test]
-fn every_transcript_holds_over_every_socket() {
+fn every_transcript_holds_over_every_socket_on_one_shard() {
+    play_all(1);
+}
+
+#[test]
+fn every_transcript_holds_over_every_socket_on_two_shards() {
+    play_all(2);
+}
+
+fn play_all(shards: u16) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/protocol");
     let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.retain(|file| file.extension().is_some_and(|extension| extension == "txt"));
     files.sort();
     assert!(files.len() >= 20, "the transcripts are missing");
-    let server = Server::with(CONFIG);
+    let server = Server::on_shards(shards, CONFIG);
     let mut plays: Vec<_> =
         files.iter().flat_map(|file| SOCKETS.map(|socket| (file, socket))).enumerate().collect();
     plays.reverse();

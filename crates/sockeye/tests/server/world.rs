@@ -45,7 +45,7 @@ struct Lined {
 }
 
 impl Server {
-    /// Starts a server with every default.
+    /// Starts a server with every default, on two shards.
     pub(crate) fn start() -> Server {
         Server::with("")
     }
@@ -58,6 +58,11 @@ impl Server {
     /// Starts a server with further flags.
     pub(crate) fn with_flags(flags: &[&str]) -> Server {
         Server::launch(Command::new(BINARY), "", None, flags)
+    }
+
+    /// Starts a server with a configuration file, on so many shards.
+    pub(crate) fn on_shards(shards: u16, config: &str) -> Server {
+        Server::launch(Command::new(BINARY), config, None, &["--shards", &shards.to_string()])
     }
 
     /// Starts a server on this Unix socket.
@@ -77,11 +82,14 @@ impl Server {
         let unix = unix.map_or_else(|| folder.path().join("s.sock"), Path::to_owned);
         let file = folder.path().join("sockeye.toml");
         std::fs::write(&file, config).unwrap();
+        // Two, whatever the machine has: what is promised holds between shards too.
+        let shards = if flags.contains(&"--shards") { &[][..] } else { &["--shards", "2"] };
         let mut child = command
             .args(["serve", "--json", "--listen", "tcp:127.0.0.1:0", "--listen"])
             .arg(format!("unix:{}", unix.display()))
             .arg("--config")
             .arg(&file)
+            .args(shards)
             .args(flags)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
