@@ -53,6 +53,10 @@ impl Pages for NoPages {
         "metrics 1\n".into()
     }
 
+    fn draining(&self) -> bool {
+        false
+    }
+
     fn ready(&self) -> bool {
         true
     }

@@ -12,6 +12,7 @@ mod autobahn;
 mod clients;
 mod command;
 mod fuzz;
+mod metrics;
 mod proxies;
 mod server;
 mod size;

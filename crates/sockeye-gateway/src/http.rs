@@ -213,7 +213,7 @@ impl Http {
             Err(error) => return self.refuse(client, &error, cx),
         };
         self.manner = Manner {
-            keep_alive: head.keep_alive && cx.pages.ready(),
+            keep_alive: head.keep_alive && !cx.pages.draining(),
             head_only: head.method == "HEAD",
             is_1_0: head.minor == 0,
             origin: head.header("origin").filter(|origin| cx.site.lists(origin)).map(Into::into),

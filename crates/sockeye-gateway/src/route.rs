@@ -46,7 +46,7 @@ pub(crate) fn route(head: &RequestHead<'_>, transport: Transport, cx: &Context<'
     match decide(head, transport, cx).unwrap_or_else(Action::Answer) {
         // A drain lets a request end that has begun, but nothing begins that would stay.
         Action::Events { .. } | Action::Objects { .. } | Action::Echo { .. } | Action::Raw { .. }
-            if !cx.pages.ready() =>
+            if cx.pages.draining() =>
         {
             Action::Answer(Reply::error(Code::Busy, "the server is draining: come back later"))
         }

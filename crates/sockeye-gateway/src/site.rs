@@ -95,8 +95,10 @@ pub trait Pages {
     fn asset(&self, path: &str) -> Option<Asset>;
     /// The figures of `/metrics`, in the Prometheus text format.
     fn metrics(&self, hub: &Hub) -> String;
-    /// Whether new work is welcome; false while draining.
+    /// Whether `/readyz` says that new work is welcome.
     fn ready(&self) -> bool;
+    /// Whether the server drains: nothing begins that would stay.
+    fn draining(&self) -> bool;
 }
 
 #[cfg(test)]

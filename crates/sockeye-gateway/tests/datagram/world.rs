@@ -33,6 +33,10 @@ impl Pages for NoPages {
         String::new()
     }
 
+    fn draining(&self) -> bool {
+        false
+    }
+
     fn ready(&self) -> bool {
         true
     }

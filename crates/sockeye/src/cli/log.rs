@@ -9,18 +9,19 @@ use std::os::fd::AsFd;
 
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Subscriber};
-use tracing_subscriber::Layer;
 use tracing_subscriber::fmt::format::{Format, Full, Writer};
 use tracing_subscriber::fmt::time::{FormatTime as _, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Layer, Registry, reload};
 
 use crate::config::Level;
 
-/// The log that was begun.
+/// The log that was begun, whose level can be changed.
 pub(super) struct Log {
+    level: reload::Handle<LevelFilter, Registry>,
     as_json: bool,
 }
 
@@ -36,8 +37,15 @@ impl Log {
         } else {
             Box::new(lines.with_ansi(io::stderr().is_terminal()))
         };
-        tracing_subscriber::registry().with(filter(level)).with(lines).init();
-        Log { as_json }
+        let (filter, handle) = reload::Layer::new(filter(level));
+        tracing_subscriber::registry().with(filter).with(lines).init();
+        Log { level: handle, as_json }
+    }
+
+    /// Changes how much is logged from here on.
+    pub(super) fn set_level(&self, level: Level) {
+        // It fails only where the log has gone before.
+        let _ = self.level.reload(filter(level));
     }
 
     /// The first line of the log: who starts the server reads from it where it listens.

@@ -8,8 +8,8 @@ use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use super::Failure;
 use super::log::Log;
 use crate::address::Address;
-use crate::config::{Config, Environment, Level, Overrides, Shards, parse_bytes};
-use crate::server;
+use crate::config::{Environment, Level, Overrides, Shards, Source, parse_bytes};
+use crate::server::{self, Reloading};
 
 /// Run the server
 #[derive(Debug, Args)]
@@ -58,10 +58,12 @@ impl Serve {
             message_bytes_max: self.message_bytes_max,
             log: self.log,
         };
-        let config = Config::load(self.config.as_deref(), overrides)?;
+        let source = Source::new(self.config, overrides);
+        let config = source.load()?;
         let environment = Environment::read();
         let log = Log::begin(config.log, self.json, environment.journal_stream);
         let announce = |addresses: &[String], shards: u16| log.announce(addresses, shards);
-        Ok(server::serve(&config, &environment, crate::console::asset, announce)?)
+        let reloading = Reloading { source: &source, set_level: &|level| log.set_level(level) };
+        Ok(server::serve(&config, &environment, &reloading, crate::console::asset, announce)?)
     }
 }

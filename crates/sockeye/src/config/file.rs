@@ -7,8 +7,9 @@ use std::path::Path;
 use sockeye_hub::{Rule, RuleKind};
 use toml::{Table, Value};
 
-use super::key::{Field, KEYS};
+use super::key::{Field, KEYS, Key};
 use super::network::Network;
+use super::reload::needs_restart;
 use super::{Config, Shards};
 use crate::address::unit::{parse_bytes, parse_milliseconds, print_bytes, print_milliseconds};
 use crate::address::{Address, nearest};
@@ -146,6 +147,7 @@ fn set(config: &mut Config, path: &str, value: &Value) -> Result<(), Fault> {
             let count = positive(path, count(path, value)?)?;
             *field = u32::try_from(count).or_else(|_| fault(path, "is too large"))?;
         }
+        (Field::TimeOrNone(field), value) => *field = time(path, value)?,
         (Field::Time(field), value) => *field = positive(path, time(path, value)?)?,
     }
     Ok(())
@@ -230,7 +232,9 @@ pub(super) fn print(config: &Config) -> String {
             section = in_section;
             let _ = write!(out, "\n[{section}]");
         }
-        let _ = write!(out, "\n# {}\n{name} = {}\n", key.comment, value_of((key.field)(&mut config)));
+        let restart = if needs_restart(key.path) { " A change needs a restart." } else { "" };
+        let value = value_of((key.field)(&mut config));
+        let _ = write!(out, "\n# {}{restart}\n{name} = {value}\n", key.comment);
     }
     if config.rules.is_empty() {
         out.push_str(
@@ -251,6 +255,18 @@ pub(super) fn print(config: &Config) -> String {
     out
 }
 
+/// Says whether two configurations say the same for a key.
+pub(super) fn same_key(key: &Key, one: &Config, other: &Config) -> bool {
+    value_of((key.field)(&mut one.clone())) == value_of((key.field)(&mut other.clone()))
+}
+
+/// Gives a key the value that it has in another configuration.
+pub(super) fn copy_key(key: &Key, from: &Config, to: &mut Config) {
+    let written = format!("value = {}", value_of((key.field)(&mut from.clone())));
+    let read = written.parse::<Table>().ok().and_then(|table| set(to, key.path, table.get("value")?).ok());
+    read.expect("what is printed for a key can be read for it");
+}
+
 fn value_of(field: Field<'_>) -> String {
     match field {
         Field::Addresses(list) => {
@@ -267,7 +283,7 @@ fn value_of(field: Field<'_>) -> String {
         Field::Bytes(bytes) | Field::BytesOrNone(bytes) => format!("{:?}", print_bytes(*bytes)),
         Field::Count(count) | Field::CountOrNone(count) => count.to_string(),
         Field::Count32(count) => count.to_string(),
-        Field::Time(ms) => format!("{:?}", print_milliseconds(*ms)),
+        Field::Time(ms) | Field::TimeOrNone(ms) => format!("{:?}", print_milliseconds(*ms)),
         Field::Level(level) => format!("{:?}", level.as_str()),
     }
 }

@@ -32,6 +32,7 @@ pub(super) enum Field<'c> {
     BytesOrNone(&'c mut usize),
     Networks(&'c mut Vec<Network>),
     Time(&'c mut u64),
+    TimeOrNone(&'c mut u64),
     Level(&'c mut Level),
 }
 
@@ -78,7 +79,9 @@ keys! {
     "limits.comment_interval", Time, connection.comment_interval_ms, "An event stream gets a comment this often, so that proxies keep it open.";
     "limits.unreadable_max", Count32, connection.unreadable_max, "Unreadable messages in a row after which a connection is closed.";
     "limits.close_timeout", Time, connection.close_timeout_ms, "How long a connection that is being closed has to take what is queued.";
+    "limits.events_per_second_max", Count32, server.events_per_second_max, "Events told on $sys/clients, and as many on $sys/channels, per second and shard. The rest is counted, and the count is told.";
     "limits.linger_timeout", Time, server.linger_timeout_ms, "How long a connection that was told its end may go on sending, unread, before it is closed.";
+    "limits.drain_delay", TimeOrNone, server.drain_delay_ms, "How long /readyz says 503 after SIGTERM before anything else ends, so that a proxy which asks it sends nobody any more.";
     "limits.drain_timeout", Time, server.drain_timeout_ms, "How long connections have to take what is queued after SIGTERM; then they are cut.";
     "limits.drain_reconnect_min", Time, server.drain_reconnect_min_ms, "Drained clients are told to come back after a random wait of at least this ...";
     "limits.drain_reconnect_max", Time, server.drain_reconnect_max_ms, "... and at most this.";

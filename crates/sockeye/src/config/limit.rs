@@ -30,6 +30,12 @@ pub struct ServerLimits {
     pub figures_interval_ms: u64,
     /// How often `$sys/stats` speaks (1 s), while anybody hears it.
     pub stats_interval_ms: u64,
+    /// What is told on `$sys/clients` and on `$sys/channels`, per shard (200 a second each). The rest is counted, and the count
+    /// is told.
+    pub events_per_second_max: u32,
+    /// After SIGTERM, `/readyz` answers 503 for this long (0 s) before anything else ends, so that a proxy that asks it sends
+    /// nobody any more.
+    pub drain_delay_ms: u64,
     /// After SIGTERM, connections have this long to take what is queued (10 s), then they are cut.
     pub drain_timeout_ms: u64,
     /// The least random wait after which clients come back from a drain (0.5 s).
@@ -56,6 +62,8 @@ impl Default for ServerLimits {
             letters_per_turn_max: 4_096,
             figures_interval_ms: 100,
             stats_interval_ms: 1_000,
+            events_per_second_max: 200,
+            drain_delay_ms: 0,
             drain_timeout_ms: 10_000,
             drain_reconnect_min_ms: 500,
             drain_reconnect_max_ms: 15_000,

@@ -10,6 +10,7 @@ mod key;
 mod level;
 mod limit;
 mod network;
+mod reload;
 mod shards;
 
 use std::net::SocketAddr;
@@ -28,6 +29,7 @@ pub use guard::{GuardLimits, PerWhom};
 pub use level::Level;
 pub use limit::ServerLimits;
 pub use network::{Network, holds, masked};
+pub use reload::{Reloaded, Source};
 pub use shards::{SHARDS_MAX, Shards};
 
 /// What the server is to do: complete, typed, checked.

@@ -14,6 +14,7 @@ use sockeye_hub::Bye;
 use sockeye_wire::proxy::{self, HEADER_BYTES_MAX, ProxyError};
 use tracing::{debug, warn};
 
+use super::chronicle::ClientEvent;
 use super::desk::{Desk, Fate, retry};
 use super::kernel::Stream;
 use super::peer::Peer;
@@ -58,10 +59,12 @@ impl Desk {
                     return Fate::Ends("limit", None);
                 }
                 if let Some(source) = source {
+                    peer.address = Some(source);
                     peer.machine.came_by_tcp();
                     peer.span.record("client", tracing::field::display(source));
                 }
                 peer.settle_header();
+                self.tell_client(peer, ClientEvent::Connected);
                 self.serve(peer, buffer)
             }
             // Its end has come with what is there, so the rest will not.

@@ -3,8 +3,9 @@
 //! A shard puts its figures up when they have changed, at most every `figures_interval_ms`, and once more before it
 //! waits. Deliberately absent: anything that a connection's path would have to look at.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
 use sockeye_hub::{Hub, Stats};
 
@@ -19,10 +20,22 @@ pub struct Shown {
     pub stats: Stats,
 }
 
+/// How reading the configuration went.
+#[derive(Debug, Default)]
+pub(super) struct Reloads {
+    pub(super) good: AtomicU64,
+    pub(super) bad: AtomicU64,
+    pub(super) last_was_bad: AtomicBool,
+    pub(super) last_good_unix_s: AtomicU64,
+}
+
 /// The board, with a place for each shard.
 #[derive(Debug)]
 pub struct Board {
     places: Box<[Mutex<Option<Shown>>]>,
+    /// How many shards have somebody who hears `$sys/`.
+    hearing: AtomicUsize,
+    reloads: Reloads,
     /// When it was last told that descriptors have run out, plus one; 0 if never.
     exhausted_told_ms: AtomicU64,
 }
@@ -33,6 +46,8 @@ impl Board {
         Arc::new(Board {
             places: (0..shards).map(|_| Mutex::new(None)).collect(),
             exhausted_told_ms: AtomicU64::new(0),
+            hearing: AtomicUsize::new(0),
+            reloads: Reloads { last_good_unix_s: AtomicU64::new(unix_s()), ..Reloads::default() },
         })
     }
 
@@ -40,6 +55,36 @@ impl Board {
     pub(super) fn may_tell_exhausted(&self, now_ms: u64) -> bool {
         let is_due = |told_ms: u64| (told_ms == 0 || now_ms + 1 >= told_ms + 10_000).then_some(now_ms + 1);
         self.exhausted_told_ms.fetch_update(Ordering::Relaxed, Ordering::Relaxed, is_due).is_ok()
+    }
+
+    /// A shard has begun to have somebody who hears `$sys/`, or has nobody any more.
+    pub(super) fn note_hearing(&self, hears: bool) {
+        if hears {
+            self.hearing.fetch_add(1, Ordering::Release);
+        } else {
+            self.hearing.fetch_sub(1, Ordering::Release);
+        }
+    }
+
+    /// Whether anybody hears `$sys/`.
+    #[inline]
+    pub(super) fn is_system_heard(&self) -> bool {
+        self.hearing.load(Ordering::Acquire) > 0
+    }
+
+    /// The configuration was read, and could be used or not.
+    pub(super) fn note_read(&self, is_good: bool) {
+        let Reloads { good, bad, last_was_bad, last_good_unix_s } = &self.reloads;
+        if is_good { good } else { bad }.fetch_add(1, Ordering::Relaxed);
+        last_was_bad.store(!is_good, Ordering::Relaxed);
+        if is_good {
+            last_good_unix_s.store(unix_s(), Ordering::Relaxed);
+        }
+    }
+
+    /// How reading the configuration went.
+    pub(super) fn reloads(&self) -> &Reloads {
+        &self.reloads
     }
 
     /// Puts up the figures of a shard.
@@ -62,6 +107,10 @@ impl Board {
         };
         self.places.iter().enumerate().map(shown).collect()
     }
+}
+
+fn unix_s() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 /// All figures added up.

@@ -64,7 +64,7 @@ impl Crew {
                     was_drained = true;
                     // Each shard is the home of some channels, so all go on until the last is drained.
                     if self.undrained.fetch_sub(1, Ordering::AcqRel) == 1 {
-                        self.inboxes.tell_all(Control::End);
+                        self.inboxes.tell_all(&Control::End);
                     }
                 }
             }
@@ -73,7 +73,7 @@ impl Crew {
         let result: io::Result<()> = run();
         if let Err(error) = &result {
             error!(shard = index, %error, "a shard cannot go on: the server ends");
-            self.inboxes.tell_all(Control::End);
+            self.inboxes.tell_all(&Control::End);
         }
         result
     }

@@ -14,12 +14,14 @@ use sockeye_hub::planted::{Planted, is_planted};
 use sockeye_hub::{Hub, Now};
 
 use super::board::Board;
+use super::chronicle::{Chronicle, ClientEvent};
 use super::figures::Figures;
 use super::gather::{Gather, Speech, Written};
 use super::guard::Guard;
 use super::kernel::Stream;
 use super::peer::Peer;
 use super::stats::ShardPages;
+use super::steward::Orders;
 use super::timer::Wheel;
 use crate::config::ServerLimits;
 
@@ -33,10 +35,13 @@ pub(super) struct Desk {
     pub(super) figures: Figures,
     pub(super) guard: Arc<Guard>,
     pub(super) board: Arc<Board>,
+    pub(super) chronicle: Chronicle,
     pub(super) wheel: Wheel,
     pub(super) out: Out,
     pub(super) gather: Gather,
     pub(super) now: Now,
+    /// `/readyz` says that the server will drain, and when that is.
+    pub(super) leaves_ms: Option<u64>,
     pub(super) draining: bool,
     /// It drains, and what was published before it did is still on its way between shards: nobody is read from.
     pub(super) quiet: bool,
@@ -171,6 +176,7 @@ impl Desk {
             counts: &self.guard.counts,
             board: &self.board,
             assets: self.assets,
+            ready: self.leaves_ms.is_none() && !self.draining,
             draining: self.draining,
             now: self.now,
         };
@@ -285,6 +291,7 @@ impl Desk {
         if let Some((before, after)) = peer.machine.take_change() {
             self.figures.changed(before, after);
             peer.span.record("protocol", after.as_str());
+            self.tell_client(peer, ClientEvent::Speaks(after));
         }
         if peer.machine.is_input_ended() || peer.machine.ending() != Ending::No {
             return self.settle_ending(peer);
@@ -338,6 +345,49 @@ impl Desk {
             _ => return Fate::Ends(peer.machine.why(), None),
         }
         Fate::Stays
+    }
+
+    /// Tells those who hear it what has become of a connection.
+    #[inline]
+    pub(super) fn tell_client(&mut self, peer: &Peer<impl Stream>, event: ClientEvent) {
+        if self.chronicle.heard {
+            let bound = (self.server_limits.events_per_second_max, self.now);
+            self.chronicle.tell_client(&mut self.hub, peer.client(), peer.address, event, bound);
+        }
+    }
+
+    /// Tells those who hear it what has become of channels, and the other shards whether somebody here does.
+    #[inline]
+    pub(super) fn tell_channels(&mut self) {
+        if self.chronicle.heard {
+            self.chronicle.tell_channels(&mut self.hub, self.server_limits.events_per_second_max, self.now);
+        }
+        if self.hub.hears_system() != self.chronicle.hears {
+            self.chronicle.hears = self.hub.hears_system();
+            self.board.note_hearing(self.chronicle.hears);
+            self.look_who_hears();
+        }
+    }
+
+    /// Looks whether anybody hears what this shard could tell of itself.
+    #[inline]
+    pub(super) fn look_who_hears(&mut self) {
+        let heard = self.board.is_system_heard();
+        if heard != self.chronicle.heard {
+            self.chronicle.set_heard(heard, &mut self.hub);
+        }
+    }
+
+    /// Goes on with another configuration.
+    pub(super) fn reconfigure(&mut self, orders: &Orders) {
+        let config = &orders.config;
+        let limits = config.hub.part_of(self.hub.shard().count);
+        self.hub.reconfigure(limits, config.all_rules(), self.now);
+        self.limits = config.connection.clone();
+        self.server_limits = config.server.clone();
+        self.site = Arc::clone(&orders.site);
+        self.guard = Arc::clone(&orders.guard);
+        orders.done();
     }
 
     /// The wheel brought a connection up.

@@ -48,6 +48,28 @@ impl<K: Kernel> Shard<K> {
         self.desk.draining
     }
 
+    /// Whether the drain was announced.
+    pub fn is_leaving(&self) -> bool {
+        self.desk.draining || self.desk.leaves_ms.is_some()
+    }
+
+    /// How long it takes from the announcement of a drain to its end.
+    pub fn drain_ms(&self) -> u64 {
+        self.desk.server_limits.drain_delay_ms + self.desk.server_limits.drain_timeout_ms
+    }
+
+    /// Says at `/readyz` that the server drains, and does so after the delay that proxies need to see it.
+    pub fn announce_drain(&mut self) {
+        let delay_ms = self.desk.server_limits.drain_delay_ms;
+        if delay_ms == 0 {
+            return self.begin_drain();
+        }
+        if !self.is_leaving() {
+            self.desk.leaves_ms = Some(self.desk.now.ms + delay_ms);
+            info!(shard = self.desk.hub.shard().index, delay_ms, "will drain");
+        }
+    }
+
     /// Whether everything is done after `begin_drain`.
     pub fn is_drained(&self) -> bool {
         self.exchange.drain.said_farewell && self.desk.figures.open() == 0
@@ -60,6 +82,7 @@ impl<K: Kernel> Shard<K> {
         }
         self.desk.now = self.kernel.now();
         self.desk.draining = true;
+        self.desk.leaves_ms = None;
         self.desk.quiet = true;
         self.exchange.drain.deadline_ms = Some(self.desk.now.ms + self.desk.server_limits.drain_timeout_ms);
         self.kernel.close_listeners();

@@ -103,10 +103,10 @@ impl<S> Inboxes<S> {
     }
 
     /// Tells the whole server something.
-    pub(super) fn tell_all(&self, control: Control) {
+    pub(super) fn tell_all(&self, control: &Control) {
         for (shard, inbox) in self.inboxes.iter().enumerate() {
             let from = u16::try_from(shard).expect("there are at most 256 shards");
-            inbox.lock().letters.push_back(Letter { from, content: Content::Control(control) });
+            inbox.lock().letters.push_back(Letter { from, content: Content::Control(control.clone()) });
             inbox.has_letters.store(true, Ordering::SeqCst);
             inbox.wake();
         }
@@ -208,7 +208,7 @@ mod tests {
     fn everybody_is_told_and_woken() {
         let (mut polls, inboxes) = inboxes(&ServerLimits::default());
 
-        inboxes.tell_all(Control::End);
+        inboxes.tell_all(&Control::End);
 
         for (shard, poll) in polls.iter_mut().enumerate() {
             let mut taken = VecDeque::new();

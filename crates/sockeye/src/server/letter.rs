@@ -3,9 +3,12 @@
 //! Between two shards letters arrive in the order in which they were written. Deliberately absent: how they get there
 //! (`inbox.rs` on the real kernel), and what a hub's message says, which only hubs know.
 
+use std::sync::Arc;
+
 use sockeye_hub::ShardMessage;
 
 use super::kernel::Accepted;
+use super::steward::Orders;
 
 /// One letter.
 #[derive(Debug)]
@@ -30,10 +33,12 @@ pub enum Content<S> {
 }
 
 /// What the whole server is told, each shard by a letter of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Control {
     /// End in good order.
     Drain,
+    /// Go on with another configuration.
+    Reload(Arc<Orders>),
     /// End the loop: every shard is drained, or one of them cannot go on.
     End,
 }

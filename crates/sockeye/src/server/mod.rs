@@ -10,6 +10,7 @@ pub mod stats;
 
 mod apart;
 mod board;
+mod chronicle;
 mod crew;
 mod desk;
 mod drain;
@@ -22,6 +23,8 @@ mod mio;
 mod peer;
 mod serve;
 mod shard;
+mod stamp;
+mod steward;
 mod timer;
 
 pub use board::{Board, Shown};
@@ -30,3 +33,4 @@ pub use letter::{Content, Control, Letter, Stage};
 pub use listen::{ListenError, Listening, listen};
 pub use serve::{ServeError, serve};
 pub use shard::{Setup, Shard};
+pub use steward::{Orders, Reloading};

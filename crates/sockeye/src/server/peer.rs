@@ -1,5 +1,7 @@
 //! One connection as the loop sees it: a socket, the machine that understands it, and what is known of their readiness.
 
+use std::net::SocketAddr;
+
 use sockeye_gateway::Connection;
 use sockeye_hub::ClientId;
 
@@ -38,6 +40,8 @@ pub(super) struct Peer<S> {
     /// What it counts for, and is held to, if anything.
     pub(super) standing: Option<Box<Standing>>,
     pub(super) span: tracing::Span,
+    /// Where it came from, if that has an address.
+    pub(super) address: Option<SocketAddr>,
 }
 
 impl<S> Peer<S> {
@@ -47,12 +51,14 @@ impl<S> Peer<S> {
         standing: Option<Box<Standing>>,
         owes_header: bool,
         span: tracing::Span,
+        address: Option<SocketAddr>,
     ) -> Self {
         Peer {
             stream,
             machine,
             held: Vec::new(),
             span,
+            address,
             armed_ms: u64::MAX,
             linger_ms: u64::MAX,
             holds: false,

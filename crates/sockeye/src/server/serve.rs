@@ -2,12 +2,14 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use mio::Poll;
+use signal_hook::consts::SIGHUP;
 use signal_hook::iterator::Signals;
 
 use sockeye_gateway::{Asset, Site, form};
@@ -23,6 +25,7 @@ use super::listen::{ListenError, Listening, listen, listen_passed_tcp, listen_pa
 use super::mio::MioKernel;
 use super::service::{Notifier, Passed, PassedError, take_passed};
 use super::shard::{Setup, Shard};
+use super::steward::{Reloading, Steward};
 use crate::config::{Config, ConfigError, Environment};
 
 /// Why the server cannot run, or cannot go on.
@@ -51,6 +54,7 @@ pub enum ServeError {
 pub fn serve(
     config: &Config,
     environment: &Environment,
+    reloading: &Reloading<'_>,
     assets: fn(&str) -> Option<Asset>,
     announce: impl FnOnce(&[String], u16),
 ) -> Result<(), ServeError> {
@@ -81,18 +85,19 @@ pub fn serve(
         Err(error) => warn!(%error, "the limit of descriptors could not be raised"),
     }
 
-    let site = Site {
+    let anonymous = (!is_loopback).then(|| {
+        // Everybody can reach it, and nobody has to say who he is: nobody administers it either.
+        Arc::new(Identity { user: None, rights: Arc::new(Rights::open()), expires_ms: None })
+    });
+    let site = |config: &Config| Site {
         server: concat!("sockeye/", env!("CARGO_PKG_VERSION")).into(),
         origins: config.origins.clone(),
         hosts: config.hosts(&socket_addresses),
-        anonymous: (!is_loopback).then(|| {
-            // Everybody can reach it, and nobody has to say who he is: nobody administers it either.
-            Arc::new(Identity { user: None, rights: Arc::new(Rights::open()), expires_ms: None })
-        }),
+        anonymous: anonymous.clone(),
     };
     let makings = Makings {
         config,
-        site: Arc::new(site),
+        site: Arc::new(site(config)),
         guard: Arc::new(Guard::new(&config.guard, &config.proxy_protocol_from)),
         board: Board::new(shards),
         hash_key: random()?,
@@ -105,16 +110,31 @@ pub fn serve(
     let mut notifier = Notifier::new(environment);
     notifier.ready();
     let mut alive = Alive::new(&notifier);
+    let notifier = Mutex::new(notifier);
     let mut is_stopping = false;
     let after_turn = |shard: &Shard<MioKernel>| {
-        alive.tell(&mut notifier, &crew);
-        if shard.is_draining() && !is_stopping {
+        alive.tell(&notifier, &crew);
+        if shard.is_leaving() && !is_stopping {
             is_stopping = true;
-            notifier.stopping(Duration::from_millis(config.server.drain_timeout_ms));
+            lock(&notifier).stopping(Duration::from_millis(shard.drain_ms()));
         }
         alive.wait_max()
     };
-    run(&crew, &makings, polls.into_iter().zip(listeners).collect(), signals, after_turn)?;
+    let tell = |orders| {
+        crew.inboxes.tell_all(&Control::Reload(orders));
+        usize::from(shards)
+    };
+    let steward = Steward {
+        reloading,
+        config: config.clone(),
+        board: &makings.board,
+        notifier: &notifier,
+        guard: Arc::clone(&makings.guard),
+        site: &site,
+        tell: &tell,
+    };
+    let places = polls.into_iter().zip(listeners).collect();
+    run(&crew, &makings, places, (signals, steward), after_turn)?;
     info!("drained");
     Ok(())
 }
@@ -124,7 +144,7 @@ fn run(
     crew: &Crew,
     makings: &Makings<'_>,
     places: Vec<(Poll, Vec<Listening>)>,
-    mut signals: Signals,
+    (mut signals, steward): (Signals, Steward<'_>),
     after_turn: impl FnMut(&Shard<MioKernel>) -> Option<Duration>,
 ) -> io::Result<()> {
     let handle = signals.handle();
@@ -137,8 +157,19 @@ fn run(
                 let run = move || crew.run(index, || makings.make(crew, index, poll, listening), |_| None);
                 others.push(thread::Builder::new().name(format!("shard-{index}")).spawn_scoped(scope, run)?);
             }
-            let tell = move || signals.forever().for_each(|_| crew.inboxes.tell_all(Control::Drain));
-            thread::Builder::new().name("signals".into()).spawn_scoped(scope, tell)?;
+            // It ends when the thread of signals does.
+            let (ask, asked) = channel();
+            thread::Builder::new().name("steward".into()).spawn_scoped(scope, move || steward.run(&asked))?;
+            let pass_on = move || {
+                for signal in signals.forever() {
+                    match signal {
+                        // It fails only when the steward has ended, and then so does the server.
+                        SIGHUP => drop(ask.send(())),
+                        _ => crew.inboxes.tell_all(&Control::Drain),
+                    }
+                }
+            };
+            thread::Builder::new().name("signals".into()).spawn_scoped(scope, pass_on)?;
             Ok((poll, listening, others))
         };
         let spawned: io::Result<_> = spawn_all();
@@ -148,7 +179,7 @@ fn run(
             joined.fold(own, io::Result::and)
         });
         if result.is_err() {
-            crew.inboxes.tell_all(Control::End);
+            crew.inboxes.tell_all(&Control::End);
         }
         handle.close();
         result
@@ -230,6 +261,10 @@ fn socket_addresses(listening: &[Listening]) -> Vec<SocketAddr> {
     listening.iter().filter_map(Listening::socket_address).collect()
 }
 
+fn lock(notifier: &Mutex<Notifier>) -> MutexGuard<'_, Notifier> {
+    notifier.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// When the service manager is next told that the loop comes round.
 struct Alive {
     interval: Option<Duration>,
@@ -248,11 +283,11 @@ impl Alive {
         self.interval.map(|interval| interval.saturating_sub(self.told.elapsed()).max(pause))
     }
 
-    fn tell(&mut self, notifier: &mut Notifier, crew: &Crew) {
+    fn tell(&mut self, notifier: &Mutex<Notifier>, crew: &Crew) {
         let is_due = self.interval.is_some_and(|interval| self.told.elapsed() >= interval);
         if is_due && crew.is_alive() {
             self.told = Instant::now();
-            notifier.alive();
+            lock(notifier).alive();
         }
     }
 }
@@ -264,7 +299,8 @@ fn random() -> io::Result<u64> {
     Ok(u64::from_ne_bytes(bytes))
 }
 
-/// SIGTERM and SIGINT: the first is told to all shards, a second one ends the process.
+/// SIGTERM and SIGINT: the first is told to all shards, a second one ends the process. SIGHUP asks for the configuration to
+/// be read again.
 fn catch_signals() -> io::Result<Signals> {
     let ending = [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT];
     let seen = Arc::new(AtomicBool::new(false));
@@ -273,7 +309,7 @@ fn catch_signals() -> io::Result<Signals> {
         signal_hook::flag::register_conditional_shutdown(signal, ENDED_EARLY, Arc::clone(&seen))?;
         signal_hook::flag::register(signal, Arc::clone(&seen))?;
     }
-    Signals::new(ending)
+    Signals::new(ending.into_iter().chain([SIGHUP]))
 }
 
 /// The exit code after a second signal: not everything was said.

@@ -22,6 +22,7 @@ use sockeye_hub::{ClientId, ClientSetup, Hub, Now};
 use tracing::{debug, debug_span, warn};
 
 use super::board::{Board, Shown};
+use super::chronicle::{Chronicle, ClientEvent};
 use super::desk::{Desk, Fate};
 use super::exchange::Exchange;
 use super::figures::Figures;
@@ -90,10 +91,12 @@ impl<K: Kernel> Shard<K> {
                 guard: setup.guard,
                 figures: Figures::new(now),
                 board: setup.board,
+                chronicle: Chronicle::default(),
                 wheel: Wheel::new(now.ms),
                 out: Out::new(),
                 gather: Gather::default(),
                 now,
+                leaves_ms: None,
                 draining: false,
                 quiet: false,
                 // A listener may have connections that came before it was watched.
@@ -138,6 +141,7 @@ impl<K: Kernel> Shard<K> {
         self.desk.now = self.kernel.now();
         // Who waits from before is served after the edges, and each of both once.
         let waiting = self.desk.ready.len();
+        self.desk.look_who_hears();
         self.take_letters();
         self.has_news |= !self.exchange.is_alone() && (waiting > 0 || !events.is_empty());
         for event in events.drain(..) {
@@ -159,6 +163,7 @@ impl<K: Kernel> Shard<K> {
         if self.desk.quiet {
             self.go_on_draining();
         }
+        self.desk.tell_channels();
         self.post_letters();
         for _ in 0..self.desk.server_limits.writes_per_turn_max {
             let Some(client) = self.desk.hub.take_touched() else { break };
@@ -179,6 +184,7 @@ impl<K: Kernel> Shard<K> {
             self.desk.hub.poll_timeout(),
             Some(self.next_stats_ms),
             self.exchange.drain.deadline_ms(),
+            self.desk.leaves_ms,
             self.has_news.then_some(self.next_show_ms),
         ];
         let next_ms = timers.into_iter().flatten().min();
@@ -301,8 +307,14 @@ impl<K: Kernel> Shard<K> {
         if index >= self.peers.len() {
             self.peers.resize_with(index + 1, || None);
         }
-        self.peers[index] = Some(Box::new(Peer::new(stream, machine, standing, owes_header, span)));
-        self.at_desk(client, |desk, peer, _| desk.settle(peer));
+        self.peers[index] = Some(Box::new(Peer::new(stream, machine, standing, owes_header, span, address)));
+        self.at_desk(client, |desk, peer, _| {
+            // Whom a proxy relays is told by its header.
+            if !peer.owes_header {
+                desk.tell_client(peer, ClientEvent::Connected);
+            }
+            desk.settle(peer)
+        });
     }
 
     /// Ends a connection: its socket is closed, the hub forgets it.
@@ -317,6 +329,7 @@ impl<K: Kernel> Shard<K> {
             self.desk.figures.changed(before, after);
         }
         self.desk.figures.closed(peer.machine.protocol(), why);
+        self.desk.tell_client(&peer, ClientEvent::Disconnected(peer.machine.protocol(), why));
         let error = error.map(tracing::field::display);
         debug!(parent: &peer.span, why, error, "closed");
         self.desk.hub.disconnect(client);
@@ -339,9 +352,16 @@ impl<K: Kernel> Shard<K> {
         if self.next_stats_ms <= self.desk.now.ms {
             self.next_stats_ms = self.desk.now.ms + self.desk.server_limits.stats_interval_ms;
             self.publish_stats();
+            let Desk { chronicle, hub, now, .. } = &mut self.desk;
+            if chronicle.heard {
+                chronicle.begin_second(hub, *now);
+            }
         }
         if self.has_news && self.next_show_ms <= self.desk.now.ms {
             self.show_figures();
+        }
+        if self.desk.leaves_ms.is_some_and(|leaves_ms| leaves_ms <= self.desk.now.ms) {
+            self.begin_drain();
         }
         if self.exchange.drain.deadline_ms().is_some_and(|deadline_ms| deadline_ms <= self.desk.now.ms) {
             self.cut_all();

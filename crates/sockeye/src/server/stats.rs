@@ -3,11 +3,12 @@
 //! Both are made from the same figures. Deliberately absent: anything that names a client, a payload or a token.
 
 use std::fmt::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use sockeye_gateway::{Asset, Pages, Protocol};
 use sockeye_hub::{Hub, Now};
 
-use super::board::{self, Board, Shown};
+use super::board::{self, Board, Reloads, Shown};
 use super::figures::Figures;
 use super::guard::{Counts, Limit};
 
@@ -20,6 +21,7 @@ pub(super) struct ShardPages<'a> {
     pub(super) counts: &'a Counts,
     pub(super) board: &'a Board,
     pub(super) assets: fn(&str) -> Option<Asset>,
+    pub(super) ready: bool,
     pub(super) draining: bool,
     pub(super) now: Now,
 }
@@ -30,11 +32,15 @@ impl Pages for ShardPages<'_> {
     }
 
     fn metrics(&self, hub: &Hub) -> String {
-        metrics(&self.board.all(self.figures, hub), self.counts, self.now)
+        metrics(&self.board.all(self.figures, hub), self.counts, self.board, self.now)
     }
 
     fn ready(&self) -> bool {
-        !self.draining
+        self.ready
+    }
+
+    fn draining(&self) -> bool {
+        self.draining
     }
 }
 
@@ -74,7 +80,7 @@ pub(super) fn object(shards: &[Shown], now: Now) -> Vec<u8> {
 }
 
 /// The same figures in the Prometheus text format, version 0.0.4.
-fn metrics(shards: &[Shown], counts: &Counts, now: Now) -> String {
+fn metrics(shards: &[Shown], counts: &Counts, board: &Board, now: Now) -> String {
     let Shown { figures, stats } = board::sum(shards);
     let mut page = Page(String::with_capacity(8 << 10));
     page.family("sockeye_build_info", "gauge", "The version that runs.");
@@ -85,6 +91,8 @@ fn metrics(shards: &[Shown], counts: &Counts, now: Now) -> String {
         "Time since the start.",
         (now.ms - figures.started.ms) / 1_000,
     );
+
+    page.reloads(board.reloads());
 
     page.family("sockeye_connections", "gauge", "Connections open, by protocol.");
     for protocol in Protocol::ALL {
@@ -212,6 +220,26 @@ impl Page {
         for (number, shard) in shards.iter().enumerate() {
             self.labelled(name, "shard", &number.to_string(), figure(shard));
         }
+    }
+
+    fn reloads(&mut self, reloads: &Reloads) {
+        let figure = |figure: &AtomicU64| figure.load(Ordering::Relaxed);
+        let name = "sockeye_config_reloads_total";
+        self.family(name, "counter", "Times that the configuration was read again, by outcome.");
+        self.labelled(name, "outcome", "ok", figure(&reloads.good));
+        self.labelled(name, "outcome", "refused", figure(&reloads.bad));
+        self.one(
+            "sockeye_config_last_reload_successful",
+            "gauge",
+            "1 if the configuration could be used when it was last read, else 0.",
+            u64::from(!reloads.last_was_bad.load(Ordering::Relaxed)),
+        );
+        self.one(
+            "sockeye_config_last_reload_success_timestamp_seconds",
+            "gauge",
+            "When the configuration that is used was read.",
+            figure(&reloads.last_good_unix_s),
+        );
     }
 
     fn one(&mut self, name: &str, kind: &str, help: &str, figure: u64) {

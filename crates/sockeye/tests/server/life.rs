@@ -52,6 +52,27 @@ fn a_drain_says_goodbye_on_every_socket_and_ends_well() {
 }
 
 #[test]
+fn a_delay_says_that_it_drains_before_anything_ends() {
+    let mut server = Server::with("[limits]\ndrain_delay = \"2s\"\n");
+    let mut lines = server.lines();
+    assert_eq!(server.ask("GET", "/readyz", &[], b"").status, 200);
+
+    server.terminate();
+    server.wait_for_log(|line| line.contains("will drain"));
+
+    server.wait_until("503", |server| server.ask("GET", "/readyz", &[], b"").status == 503);
+    // Who does not ask is served as before, new ones too.
+    let mut late = WebSocket::open(&server, "/ws");
+    assert!(late.ask(r#"{"sub":"c","id":1}"#).get("ok").is_some());
+    assert!(lines.ask(r#"{"pub":"c","data":1,"id":1}"#).get("ok").is_some());
+    late.object();
+    assert_eq!(lines.receive()["bye"], "drain");
+    assert_eq!(late.object()["bye"], "drain");
+    drop((lines, late));
+    assert_eq!(server.wait().code(), Some(0));
+}
+
+#[test]
 fn a_request_that_has_begun_is_answered_before_the_end() {
     let mut server = Server::start();
     let post = request("POST", "/ch/c", &[], b"begun before, ended after");

@@ -25,7 +25,7 @@ pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_sockeye");
 /// A running server.
 pub(crate) struct Server {
     child: Child,
-    _folder: TempDir,
+    folder: TempDir,
     tcp: SocketAddr,
     unix: PathBuf,
     log: Arc<Log>,
@@ -108,7 +108,7 @@ impl Server {
             written.grown.notify_all();
         });
         let tcp = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut server = Server { child, _folder: folder, tcp, unix, log, reader: Some(reader) };
+        let mut server = Server { child, folder, tcp, unix, log, reader: Some(reader) };
         let first: Value = serde_json::from_str(&server.wait_for_log(|_| true)).unwrap();
         let listen: Vec<&str> = first["fields"]["listen"]
             .as_array()
@@ -200,6 +200,19 @@ impl Server {
             account.split(' ').next().unwrap().parse::<u64>().unwrap()
         });
         Duration::from_nanos(nanoseconds.sum())
+    }
+
+    /// Writes another configuration file, which is there as a whole or not at all.
+    pub(crate) fn rewrite(&self, config: &str) {
+        let (file, written) = (self.folder.path().join("sockeye.toml"), self.folder.path().join("written"));
+        std::fs::write(&written, config).unwrap();
+        std::fs::rename(&written, &file).unwrap();
+    }
+
+    /// Sends SIGHUP.
+    pub(crate) fn hang_up(&self) {
+        let id = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(id, rustix::process::Signal::HUP).unwrap();
     }
 
     /// Sends SIGTERM.

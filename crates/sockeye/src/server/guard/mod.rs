@@ -31,10 +31,10 @@ pub struct Guard {
     rates: Rates,
     patience: Patience,
     proxies: Vec<Network>,
-    connections: AtomicUsize,
-    addresses: Table<IpAddr>,
+    connections: Arc<AtomicUsize>,
+    addresses: Arc<Table<IpAddr>>,
     /// What was limited, for `/metrics`.
-    pub counts: Counts,
+    pub counts: Arc<Counts>,
     limit_told_ms: AtomicU64,
     header_told_ms: AtomicU64,
 }
@@ -79,11 +79,21 @@ impl Guard {
             patience: Patience { strikes_max: limits.strikes_max, forgiven_ms: limits.strikes_forgiven_ms },
             limits: limits.clone(),
             proxies: proxies.to_vec(),
-            connections: AtomicUsize::new(0),
-            addresses: Table::new(),
-            counts: Counts::default(),
+            connections: Arc::default(),
+            addresses: Arc::new(Table::new()),
+            counts: Arc::default(),
             limit_told_ms: AtomicU64::new(0),
             header_told_ms: AtomicU64::new(0),
+        }
+    }
+
+    /// The guard that goes on with other bounds, and counts on. Connections that are there stay under the bounds they came under.
+    pub(super) fn with(&self, limits: &GuardLimits, proxies: &[Network]) -> Self {
+        Guard {
+            connections: Arc::clone(&self.connections),
+            addresses: Arc::clone(&self.addresses),
+            counts: Arc::clone(&self.counts),
+            ..Guard::new(limits, proxies)
         }
     }
 

@@ -1,0 +1,143 @@
+//! The steward: looks after the configuration while the shards serve.
+//!
+//! ```text
+//!   SIGHUP, a file has changed ──> read again ──> every shard: go on with this ──> all do ──> log, metrics, service manager
+//!                                      └─ it cannot be used: the old one stays, and the log says why and where
+//! ```
+//!
+//! A file counts as changed when it is not the one that was read, and has stood still since the last look: one that is
+//! being written is left alone. Deliberately absent: what a changed key means (`config/reload.rs`).
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use sockeye_gateway::Site;
+use tracing::{info, warn};
+
+use super::board::Board;
+use super::guard::Guard;
+use super::service::Notifier;
+use super::stamp::Stamps;
+use crate::config::{Config, Level, Reloaded, Source};
+
+/// How often files are looked at.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// How long shards may take to go on with another configuration before the log says that one does not.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What a shard is told to go on with.
+#[derive(Debug)]
+pub struct Orders {
+    /// The configuration, of which each shard takes its parts.
+    pub(super) config: Config,
+    pub(super) site: Arc<Site>,
+    pub(super) guard: Arc<Guard>,
+    done: Sender<()>,
+}
+
+impl Orders {
+    /// A shard goes on with this.
+    pub(super) fn done(&self) {
+        // Where the steward has gone, nobody waits.
+        let _ = self.done.send(());
+    }
+}
+
+/// How a server that runs comes by another configuration.
+#[derive(Clone, Copy)]
+pub struct Reloading<'a> {
+    /// Where the configuration is read.
+    pub source: &'a Source,
+    /// Changes how much is logged.
+    pub set_level: &'a (dyn Fn(Level) + Sync),
+}
+
+/// Looks after the configuration of a server that runs.
+pub(super) struct Steward<'a> {
+    pub(super) reloading: &'a Reloading<'a>,
+    /// What the server goes by.
+    pub(super) config: Config,
+    pub(super) board: &'a Board,
+    pub(super) notifier: &'a Mutex<Notifier>,
+    pub(super) guard: Arc<Guard>,
+    /// Makes the server's facts of a configuration.
+    pub(super) site: &'a (dyn Fn(&Config) -> Site + Sync),
+    /// Tells every shard, and returns how many there are.
+    pub(super) tell: &'a (dyn Fn(Arc<Orders>) -> usize + Sync),
+}
+
+impl Steward<'_> {
+    /// Looks after it until who may ask for a reload has gone.
+    pub(super) fn run(mut self, asked: &Receiver<()>) {
+        let mut read = self.look();
+        let mut seen = read.clone();
+        loop {
+            match asked.recv_timeout(LOOK_INTERVAL) {
+                Ok(()) => {
+                    read = self.look();
+                    self.reload("asked by SIGHUP");
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    let looked = self.look();
+                    let is_steady = looked == seen;
+                    seen = looked;
+                    if is_steady && seen != read {
+                        read = seen.clone();
+                        self.reload("the file has changed");
+                    }
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn look(&self) -> Stamps {
+        Stamps::look(self.reloading.source.path())
+    }
+
+    fn reload(&mut self, why: &'static str) {
+        self.notify(|notifier| notifier.reloading(monotonic()));
+        let is_good = match self.reloading.source.load() {
+            Ok(wanted) => self.go_on_with(wanted, why),
+            Err(error) => {
+                warn!(%error, why, "the configuration cannot be used: the old one stays");
+                false
+            }
+        };
+        self.board.note_read(is_good);
+        self.notify(Notifier::ready);
+    }
+
+    fn notify(&self, notify: impl FnOnce(&mut Notifier)) {
+        notify(&mut self.notifier.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn go_on_with(&mut self, wanted: Config, why: &'static str) -> bool {
+        let Reloaded { config, changed, kept } = self.config.reload(wanted);
+        if !kept.is_empty() {
+            warn!(keys = kept.join(" "), "these keys keep their old values until a restart");
+        }
+        (self.reloading.set_level)(config.log);
+        let (done, all_done) = channel();
+        let site = Arc::new((self.site)(&config));
+        self.guard = Arc::new(self.guard.with(&config.guard, &config.proxy_protocol_from));
+        let guard = Arc::clone(&self.guard);
+        let shards = (self.tell)(Arc::new(Orders { config: config.clone(), site, guard, done }));
+        self.config = config;
+        for _ in 0..shards {
+            if all_done.recv_timeout(PATIENCE).is_err() {
+                warn!("a shard does not go on with the configuration");
+                return false;
+            }
+        }
+        info!(why, changed = changed.join(" "), "the configuration was read again");
+        true
+    }
+}
+
+/// The system's monotonic clock, as the service manager reads it.
+fn monotonic() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs() as u32)
+}

@@ -1,0 +1,146 @@
+//! A configuration that is read again while the server runs: what takes effect, what says that it does not, and that nobody
+//! notices.
+
+use std::thread;
+
+use serde_json::json;
+
+use crate::client::WebSocket;
+use crate::http_client::{Response, request};
+use crate::world::Server;
+
+/// Changes the file, asks for it to be read, and waits until every shard goes by it.
+fn reload(server: &Server, config: &str) {
+    let before = server.metric("sockeye_config_reloads_total{outcome=\"ok\"}");
+    server.rewrite(config);
+    server.hang_up();
+    server.wait_until("a reload", |server| {
+        server.metric("sockeye_config_reloads_total{outcome=\"ok\"}") > before
+    });
+}
+
+#[test]
+fn a_changed_file_takes_effect_by_itself() {
+    let server = Server::with("[limits]\npatterns_max = 1\n");
+    let mut early = server.lines();
+    early.ask(r#"{"sub":"a/#","id":1}"#);
+    assert_eq!(early.ask(r#"{"sub":"b/#","id":2}"#)["code"], "too_many");
+    let foreign = [("Origin", "https://a.example")];
+    assert_eq!(server.ask("POST", "/ch/c", &foreign, b"x").status, 403);
+
+    server.rewrite("origins = [\"https://a.example\"]\n[limits]\npatterns_max = 2\n");
+
+    let line = server.wait_for_log(|line| line.contains("was read again"));
+    assert!(line.contains("origins limits.patterns_max") && line.contains("the file has changed"), "{line}");
+    assert!(early.ask(r#"{"sub":"b/#","id":3}"#).get("ok").is_some(), "who was there before goes by it too");
+    assert_eq!(server.ask("POST", "/ch/c", &foreign, b"x").status, 200);
+}
+
+#[test]
+fn what_needs_a_restart_says_so_and_keeps_its_value() {
+    let server = Server::with("[limits]\nunsent_bytes_max = \"64KiB\"\n");
+
+    reload(&server, "open = true\n[limits]\nunsent_bytes_max = \"32KiB\"\nmessage_bytes_max = 1000\n");
+
+    let line = server.wait_for_log(|line| line.contains("until a restart"));
+    assert!(line.contains("\"open limits.unsent_bytes_max\"") && line.contains("WARN"), "{line}");
+    assert_eq!(server.ask("POST", "/ch/c", &[], &[b'x'; 1_001]).status, 413);
+    assert_eq!(server.ask("POST", "/ch/c", &[], &[b'x'; 1_000]).status, 200);
+}
+
+#[test]
+fn a_file_that_cannot_be_used_changes_nothing_and_is_named() {
+    let server = Server::with("[limits]\nmessage_bytes_max = 1000\n");
+    assert_eq!(server.metric("sockeye_config_last_reload_successful"), 1);
+
+    for (text, said) in [
+        ("[limits]\nmessage_bytes_max = \"5 bananas\"\n", "limits.message_bytes_max"),
+        ("not toml", "is not TOML"),
+        ("[limits]\nping_interval = \"90s\"\n", "limits.silence_timeout"),
+    ] {
+        server.rewrite(text);
+        server.hang_up();
+        let line = server.wait_for_log(|line| line.contains("the old one stays") && line.contains(said));
+        assert!(line.contains("WARN"), "{line}");
+    }
+
+    assert_eq!(server.metric("sockeye_config_last_reload_successful"), 0);
+    assert_eq!(server.ask("POST", "/ch/c", &[], &[b'x'; 1_001]).status, 413);
+    let before = server.metric("sockeye_config_last_reload_success_timestamp_seconds");
+    reload(&server, "");
+    assert_eq!(server.metric("sockeye_config_last_reload_successful"), 1);
+    assert!(server.metric("sockeye_config_last_reload_success_timestamp_seconds") >= before);
+    assert_eq!(server.ask("POST", "/ch/c", &[], &[b'x'; 1_001]).status, 200);
+}
+
+#[test]
+fn the_log_tells_more_from_then_on_unless_a_flag_has_decided() {
+    let server = Server::start();
+    server.lines().ask(r#"{"ping":1}"#);
+    reload(&server, "log = \"debug\"\n");
+    server.lines().ask(r#"{"ping":2}"#);
+    server.wait_for_log(|line| line.contains("accepted"));
+
+    let decided = Server::with_flags(&["--log", "info"]);
+    reload(&decided, "log = \"debug\"\n");
+    decided.lines().ask(r#"{"ping":2}"#);
+    assert!(!decided.log().iter().any(|line| line.contains("accepted")), "{:?}", decided.log());
+}
+
+#[test]
+fn rules_take_effect_on_channels_that_are_there() {
+    let server = Server::start();
+    for text in ["one", "two", "three"] {
+        server.ask("POST", "/ch/c", &[], text.as_bytes());
+    }
+    let kept =
+        |server: &Server| server.ask("GET", "/ch/c", &[], b"").json()["messages"].as_array().unwrap().len();
+    assert_eq!(kept(&server), 3);
+
+    reload(&server, "[[channels]]\npattern = \"c\"\nmessages = 1\n");
+
+    assert_eq!(kept(&server), 1);
+}
+
+#[test]
+fn under_constant_load_no_message_and_no_connection_is_lost() {
+    const MESSAGES: u64 = 4_000;
+    const RELOADS: u64 = 8;
+    let server = Server::start();
+    let mut lines = server.lines();
+    lines.ask(r#"{"sub":"load","id":1}"#);
+    let mut socket = WebSocket::open(&server, "/ws");
+    socket.ask(r#"{"sub":"load","id":1}"#);
+    let mut events = server.http();
+    events.send(&request("GET", "/ch/load", &[("Accept", "text/event-stream")], b""));
+    Response::read_head(&mut events.0);
+    events.event();
+    let mut publisher = server.lines();
+
+    thread::scope(|scope| {
+        let hearers = [
+            scope.spawn(|| (0..MESSAGES).all(|number| lines.receive()["data"] == json!(number))),
+            scope.spawn(|| (0..MESSAGES).all(|number| socket.object()["data"] == json!(number))),
+            scope.spawn(|| (0..MESSAGES).all(|number| events.event().1["data"] == json!(number))),
+        ];
+        for number in 0..MESSAGES {
+            let answer = publisher.ask(&format!(r#"{{"pub":"load","data":{number},"id":{number}}}"#));
+            assert_eq!(answer["ok"], json!(number), "{answer}");
+            if number % (MESSAGES / RELOADS) == 0 {
+                let size = 100 + number;
+                server.rewrite(&format!(
+                    "origins = [\"https://o{number}.example\"]\n[limits]\nmessage_bytes_max = {size}\n\
+                     ping_interval = \"{}s\"\n[history]\nmessages = {}\n",
+                    1 + number % 20,
+                    50 + number
+                ));
+                server.hang_up();
+            }
+        }
+        for hearer in hearers {
+            assert!(hearer.join().unwrap(), "every message, in order");
+        }
+    });
+    assert!(server.metric("sockeye_config_reloads_total{outcome=\"ok\"}") > 0);
+    assert_eq!(publisher.ask(r#"{"ping":1}"#), json!({"pong": 1}));
+}
