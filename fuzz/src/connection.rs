@@ -6,7 +6,9 @@
 use std::sync::Arc;
 
 use sockeye_gateway::site::Hosts;
-use sockeye_gateway::{Asset, Connection, Context, Ending, Form, Limits, Out, Pages, Site, Transport, form};
+use sockeye_gateway::{
+    Asset, Connection, Context, Ending, Form, Limits, Out, Pages, Site, Tally, Transport, form,
+};
 use sockeye_hub::{
     ClientId, ClientSetup, Hub, Item, Limits as HubLimits, Now, Rule, ShardInfo, Slow, Start, Subscribe, Tag,
 };
@@ -36,6 +38,7 @@ struct World {
     limits: Limits,
     site: Site,
     out: Out,
+    tally: Tally,
     machine: Connection,
     ear: Connection,
     now: Now,
@@ -49,7 +52,7 @@ impl Pages for NoPages {
         (path == "/").then_some(Asset { content_type: "text/html", bytes: b"<p>", etag: "\"1\"" })
     }
 
-    fn metrics(&self, _: &Hub) -> String {
+    fn metrics(&self, _: &Hub, _: &Tally) -> String {
         "metrics 1\n".into()
     }
 
@@ -105,6 +108,7 @@ impl World {
             limits,
             site,
             out: Out::new(),
+            tally: Tally::default(),
             now,
             conversation: Conversation { said: Vec::new(), overheard: Vec::new() },
         }
@@ -124,6 +128,7 @@ impl World {
                 site: &self.site,
                 pages: &NoPages,
                 out: &mut self.out,
+                tally: &mut self.tally,
                 meter: None,
             };
             let taken = self.machine.handle_input(&mut input, &mut cx);
@@ -142,6 +147,7 @@ impl World {
             site: &self.site,
             pages: &NoPages,
             out: &mut self.out,
+            tally: &mut self.tally,
             meter: None,
         };
         act(&mut self.machine, &mut cx);

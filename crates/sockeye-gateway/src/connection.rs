@@ -23,6 +23,7 @@ use crate::line::Lines;
 use crate::out::Out;
 use crate::rate::{Meter, Over};
 use crate::site::{Pages, Site};
+use crate::tally::Tally;
 use crate::websocket::{Mode, Outcome, Socket, close};
 use crate::{answer, request};
 
@@ -40,6 +41,8 @@ pub struct Context<'a> {
     pub pages: &'a dyn Pages,
     /// Where what is said at once goes.
     pub out: &'a mut Out,
+    /// What was asked and refused.
+    pub tally: &'a mut Tally,
     /// What the connection is held to, if it is held to anything.
     pub meter: Option<&'a mut (dyn Meter + 'a)>,
 }
@@ -58,7 +61,14 @@ impl Context<'_> {
 
     /// A message has come. `Err`: it is one too many, and nothing behind it is to be handled before the shell reads on.
     #[inline]
-    pub(crate) fn count_message(&mut self) -> Result<(), Over> {
+    pub(crate) fn count_message(&mut self, protocol: Protocol) -> Result<(), Over> {
+        self.tally.asked(protocol);
+        self.meter_message()
+    }
+
+    /// The same for what asks for nothing, and is not counted.
+    #[inline]
+    pub(crate) fn meter_message(&mut self) -> Result<(), Over> {
         match &mut self.meter {
             None => Ok(()),
             Some(meter) => meter.take_message(self.now),

@@ -20,7 +20,7 @@ use sockeye_wire::json::{self, Code};
 use sockeye_wire::websocket;
 
 use crate::answer;
-use crate::connection::{Context, State, Transport};
+use crate::connection::{Context, Protocol, State, Transport};
 use crate::form::Form;
 use crate::limit::Limits;
 use crate::rate::Over;
@@ -218,7 +218,7 @@ impl Http {
             is_1_0: head.minor == 0,
             origin: head.header("origin").filter(|origin| cx.site.lists(origin)).map(Into::into),
         };
-        if let Err(over) = cx.count_message() {
+        if let Err(over) = cx.count_message(Protocol::Http) {
             // A body that is not wanted is not read: the connection ends instead.
             self.manner.keep_alive &= matches!(head.body, Body::None | Body::Length(0));
             return self.refuse_over(client, over, cx);
@@ -324,6 +324,9 @@ impl Http {
 
     /// Says an answer that is known at once.
     fn answer(&mut self, client: ClientId, reply: &Reply, cx: &mut Context<'_>) -> Next {
+        if let Some(code) = reply.code {
+            cx.tally.refused(code);
+        }
         let manner = &self.manner;
         cx.say(client, |out| reply.write(out, manner));
         self.answered(cx.now, cx.limits)
@@ -336,6 +339,7 @@ impl Http {
         let reply = Reply::json(Code::Rate.http_status(), |out| {
             json::write_rate_error(out, None, &over.why(), over.retry_ms);
         });
+        cx.tally.refused(Code::Rate);
         match self.answer(client, &reply.with("Retry-After", seconds), cx) {
             Next::Goes => Next::Pauses,
             _ => Next::Ends("rate"),
@@ -363,6 +367,7 @@ impl Http {
         self.manner.keep_alive = false;
         let code = if matches!(error.status, 413 | 414 | 431) { Code::TooLarge } else { Code::BadRequest };
         let reply = Reply::refusal(error.status, code, &error.why);
+        cx.tally.refused(code);
         let manner = &self.manner;
         cx.say(client, |out| reply.write(out, manner));
         Next::Ends("refused")

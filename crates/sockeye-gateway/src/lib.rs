@@ -34,6 +34,7 @@ mod line;
 mod reply;
 mod request;
 mod route;
+mod tally;
 mod websocket;
 
 pub use connection::{Connection, Context, Ending, Protocol, Transport};
@@ -42,3 +43,4 @@ pub use form::Form;
 pub use limit::Limits;
 pub use out::Out;
 pub use site::{Asset, Pages, Site};
+pub use tally::Tally;

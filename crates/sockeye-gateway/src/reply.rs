@@ -25,6 +25,8 @@ pub(crate) struct Reply {
     pub(crate) content_type: &'static str,
     pub(crate) headers: Vec<(&'static str, Cow<'static, str>)>,
     pub(crate) body: Cow<'static, [u8]>,
+    /// The word of an error.
+    pub(crate) code: Option<Code>,
 }
 
 const JSON: &str = "application/json";
@@ -32,7 +34,7 @@ pub(crate) const TEXT: &str = "text/plain; charset=utf-8";
 
 impl Reply {
     pub(crate) fn new(status: u16, content_type: &'static str, body: impl Into<Cow<'static, [u8]>>) -> Self {
-        Reply { status, content_type, headers: Vec::new(), body: body.into() }
+        Reply { status, content_type, headers: Vec::new(), body: body.into(), code: None }
     }
 
     /// An object of the protocol. What is said once is not kept by anybody.
@@ -51,6 +53,7 @@ impl Reply {
     /// An error of the protocol under a status of its own.
     pub(crate) fn refusal(status: u16, code: Code, why: &str) -> Self {
         let reply = Reply::json(status, |out| json::write_error(out, None, code, why, code.retry()));
+        let reply = Reply { code: Some(code), ..reply };
         if code.retry() { reply.with("Retry-After", "1") } else { reply }
     }
 

@@ -3,7 +3,7 @@
 use sockeye_hub::{ClientId, Kind, Past, Position, Publish, Slow, Start, Subscribe, Tag};
 use sockeye_wire::json::{self, BadRequest, Code, Request, Verb};
 
-use crate::connection::Context;
+use crate::connection::{Context, Protocol};
 use crate::form::{self, Form};
 use crate::rate::Over;
 
@@ -24,6 +24,15 @@ impl Objects {
         Objects { form, unreadable_in_a_row: 0, paused: false }
     }
 
+    /// What is spoken, for the tally.
+    fn protocol(&self) -> Protocol {
+        match self.form {
+            Form::Line => Protocol::Lines,
+            Form::Frame => Protocol::WebSocket,
+            _ => Protocol::Unknown,
+        }
+    }
+
     /// Says one object to the client: at once, or behind what its outbox holds.
     pub(crate) fn say(&self, client: ClientId, cx: &mut Context<'_>, write: impl FnOnce(&mut Vec<u8>)) {
         let form = self.form;
@@ -32,6 +41,7 @@ impl Objects {
 
     /// Says that there was too much.
     pub(crate) fn say_over(&self, client: ClientId, id: Option<&str>, over: Over, cx: &mut Context<'_>) {
+        cx.tally.refused(Code::Rate);
         self.say(client, cx, |out| json::write_rate_error(out, id, &over.why(), over.retry_ms));
     }
 
@@ -56,6 +66,7 @@ impl Objects {
         why: &str,
         cx: &mut Context<'_>,
     ) -> bool {
+        cx.tally.refused(code);
         self.say(client, cx, |out| json::write_error(out, None, code, why, code.retry()));
         self.unreadable_in_a_row += 1;
         self.unreadable_in_a_row < cx.limits.unreadable_max
@@ -87,7 +98,7 @@ pub(crate) fn frame(form: Form, out: &mut Vec<u8>, guess: usize, write: impl FnO
 pub(crate) fn handle(objects: &mut Objects, client: ClientId, text: &str, cx: &mut Context<'_>) -> bool {
     match json::parse_request_text(text) {
         Ok(request) => carry_out(objects, client, request, cx),
-        Err(bad) => match cx.count_message() {
+        Err(bad) => match cx.count_message(objects.protocol()) {
             Ok(()) => refuse(objects, client, &bad, cx),
             Err(over) => objects.pause(client, bad.id.as_deref(), over, cx),
         },
@@ -104,7 +115,7 @@ pub(crate) fn carry_out(
 ) -> bool {
     objects.unreadable_in_a_row = 0;
     let id = request.id.as_ref().map(|id| id.as_str());
-    if let Err(over) = cx.count_message() {
+    if let Err(over) = cx.count_message(objects.protocol()) {
         return objects.pause(client, id, over, cx);
     }
     let tag = || id.map_or(Tag::Silent, |id| Tag::Id(id.into()));
@@ -170,6 +181,7 @@ fn hello(objects: &Objects, client: ClientId, id: &str, cx: &mut Context<'_>) {
 }
 
 fn bad(objects: &Objects, client: ClientId, id: Option<&str>, why: &str, cx: &mut Context<'_>) {
+    cx.tally.refused(Code::BadRequest);
     objects.say(client, cx, |out| json::write_error(out, id, Code::BadRequest, why, false));
 }
 
@@ -184,6 +196,7 @@ pub(crate) fn refuse(
         return objects.refuse_unreadable(client, bad.code, &bad.why, cx);
     }
     objects.unreadable_in_a_row = 0;
+    cx.tally.refused(bad.code);
     objects.say(client, cx, |out| {
         json::write_error(out, bad.id.as_deref(), bad.code, &bad.why, bad.code.retry())
     });

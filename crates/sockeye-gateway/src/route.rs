@@ -68,8 +68,12 @@ fn decide(head: &RequestHead<'_>, transport: Transport, cx: &Context<'_>) -> Res
             false => Reply::new(503, TEXT, &b"draining\n"[..]).with("Retry-After", "1"),
         }),
         "/metrics" => reading(head, || {
-            Reply::new(200, "text/plain; version=0.0.4; charset=utf-8", cx.pages.metrics(cx.hub).into_bytes())
-                .with("Cache-Control", "no-store")
+            Reply::new(
+                200,
+                "text/plain; version=0.0.4; charset=utf-8",
+                cx.pages.metrics(cx.hub, cx.tally).into_bytes(),
+            )
+            .with("Cache-Control", "no-store")
         }),
         path => match path.strip_prefix("/ch/") {
             Some(name) => channel(head, name, cx),

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::tally::Tally;
 use sockeye_hub::{Hub, Identity};
 
 /// The fixed facts of a server.
@@ -94,7 +95,7 @@ pub trait Pages {
     /// The page's file at `path` (`/`, `/client.js`), if there is one.
     fn asset(&self, path: &str) -> Option<Asset>;
     /// The figures of `/metrics`, in the Prometheus text format.
-    fn metrics(&self, hub: &Hub) -> String;
+    fn metrics(&self, hub: &Hub, tally: &Tally) -> String;
     /// Whether `/readyz` says that new work is welcome.
     fn ready(&self) -> bool;
     /// Whether the server drains: nothing begins that would stay.

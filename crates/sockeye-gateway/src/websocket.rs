@@ -8,7 +8,7 @@ use sockeye_hub::{Answer, ClientId, Gap, Kind, Notice, Publish, RefusalCode, Tag
 use sockeye_wire::json::{self, Code};
 use sockeye_wire::websocket::{self, Decoder, Event, MessageKind, Opcode, Payload, Role};
 
-use crate::connection::Context;
+use crate::connection::{Context, Protocol};
 use crate::form::Form;
 use crate::out::IN_PLACE_BYTES_MIN;
 use crate::request::{self, Objects};
@@ -201,6 +201,7 @@ impl Socket {
                 };
                 let publish = Publish { channel: &raw.channel, kind, payload, key: None };
                 cx.hub.publish(client, Tag::Silent, publish, cx.now);
+                cx.tally.asked(Protocol::Raw);
                 pace(cx)
             }
             Mode::Echo => Outcome::Open,
@@ -307,7 +308,7 @@ impl Socket {
 /// Counts a message that has no answer. One too many is not refused, for that could not be told: the client waits.
 #[inline]
 fn pace(cx: &mut Context<'_>) -> Outcome {
-    if cx.count_message().is_ok() { Outcome::Open } else { Outcome::Paused }
+    if cx.meter_message().is_ok() { Outcome::Open } else { Outcome::Paused }
 }
 
 /// RFC 6455, 5.2: the longest header without a mask. A masked header is at least as long as ours plus the mask; only one

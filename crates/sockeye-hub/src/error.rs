@@ -59,6 +59,19 @@ pub enum RefusalCode {
 }
 
 impl RefusalCode {
+    /// Every kind, in the order of their declaration.
+    pub const ALL: [RefusalCode; 9] = [
+        Self::BadRequest,
+        Self::Unauthorized,
+        Self::Denied,
+        Self::NotFound,
+        Self::TooLarge,
+        Self::TooMany,
+        Self::Busy,
+        Self::Degraded,
+        Self::Timeout,
+    ];
+
     /// The word for it.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -106,7 +106,9 @@ impl Hub {
 
     /// Gives a message its position and keeps it. The caller answers, and then lets it `spread`.
     pub(crate) fn place(&mut self, publication: Publication, now: Now) -> Result<Placed, Refusal> {
-        let index = self.open_channel(&publication.channel)?;
+        let index = self.open_channel(&publication.channel).inspect_err(|refusal| {
+            self.stats.publishes_refused[refusal.code as usize] += 1;
+        })?;
         let channel = self.channels.get_mut(index);
         let key = publication.key.map(|key| KeyName {
             channel: (index, channel.generation),
@@ -117,6 +119,7 @@ impl Hub {
             && let Some(sequence) = self.keys.find(name, now.ms, self.limits.key_age_ms)
         {
             let at = Position { epoch: channel.epoch, sequence };
+            self.stats.published_again += 1;
             return Ok(Placed { channel: index, at, message: None });
         }
 

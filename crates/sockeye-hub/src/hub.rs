@@ -168,6 +168,7 @@ impl Hub {
             return;
         }
         if let Err(refusal) = self.check_publish(client, &publish) {
+            self.stats.publishes_refused[refusal.code as usize] += 1;
             return self.answer(client, tag, Err(refusal));
         }
         let home = self.home_of(publish.channel);
@@ -489,7 +490,10 @@ impl Hub {
 
     /// Queues the outcome of a request.
     pub(crate) fn answer(&mut self, client: ClientId, tag: Tag, result: Result<Done, Refusal>) {
-        self.stats.refused += u64::from(result.is_err());
+        if let Err(refusal) = &result {
+            self.stats.refused += 1;
+            self.stats.refused_by_code[refusal.code as usize] += 1;
+        }
         if tag == Tag::Silent && result.is_ok() {
             return;
         }

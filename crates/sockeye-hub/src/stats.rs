@@ -1,5 +1,7 @@
 //! What a hub can tell about itself.
 
+use crate::error::RefusalCode;
+
 /// Gauges and counters of one hub. Counters only grow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
@@ -47,6 +49,12 @@ pub struct Stats {
     pub closed_slow: u64,
     /// Counter: requests refused.
     pub refused: u64,
+    /// The same by kind, as [`RefusalCode::ALL`] lists them.
+    pub refused_by_code: [u64; RefusalCode::ALL.len()],
+    /// Of these, publishes.
+    pub publishes_refused: [u64; RefusalCode::ALL.len()],
+    /// Counter: publishes that were known by their key already.
+    pub published_again: u64,
 }
 
 impl Stats {
@@ -75,6 +83,9 @@ impl Stats {
             forgotten,
             closed_slow,
             refused,
+            refused_by_code,
+            publishes_refused,
+            published_again,
         } = other;
         self.clients += clients;
         self.channels += channels;
@@ -98,5 +109,10 @@ impl Stats {
         self.forgotten += forgotten;
         self.closed_slow += closed_slow;
         self.refused += refused;
+        for code in 0..RefusalCode::ALL.len() {
+            self.refused_by_code[code] += refused_by_code[code];
+            self.publishes_refused[code] += publishes_refused[code];
+        }
+        self.published_again += published_again;
     }
 }

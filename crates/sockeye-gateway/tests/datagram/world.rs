@@ -6,7 +6,7 @@ use serde_json::Value;
 use sockeye_gateway::datagram::Datagrams;
 use sockeye_gateway::mail::{Mail, PeerAddress, Source};
 use sockeye_gateway::site::Hosts;
-use sockeye_gateway::{Asset, Context, CookieKey, Limits, Out, Pages, Site, form};
+use sockeye_gateway::{Asset, Context, CookieKey, Limits, Out, Pages, Site, Tally, form};
 use sockeye_hub::{Bye, Hub, Limits as HubLimits, Now, Rule, ShardInfo};
 
 pub(crate) struct World {
@@ -16,6 +16,7 @@ pub(crate) struct World {
     pub(crate) now: Now,
     site: Site,
     out: Out,
+    tally: Tally,
     mail: Mail,
 }
 
@@ -29,7 +30,7 @@ impl Pages for NoPages {
         None
     }
 
-    fn metrics(&self, _: &Hub) -> String {
+    fn metrics(&self, _: &Hub, _: &Tally) -> String {
         String::new()
     }
 
@@ -61,6 +62,7 @@ impl World {
                 anonymous: None,
             },
             out: Out::new(),
+            tally: Tally::default(),
             mail: Mail::new(),
         }
     }
@@ -86,6 +88,7 @@ impl World {
             site: &self.site,
             pages: &NoPages,
             out: &mut self.out,
+            tally: &mut self.tally,
             meter: None,
         };
         self.datagrams.handle_input(source, input, is_cut, &mut self.mail, &mut cx);

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
+use sockeye_gateway::Tally;
 use sockeye_hub::{Hub, Stats};
 
 use super::figures::Figures;
@@ -16,6 +17,8 @@ use super::figures::Figures;
 pub struct Shown {
     /// Connections.
     pub figures: Figures,
+    /// Requests.
+    pub tally: Tally,
     /// Channels and messages.
     pub stats: Stats,
 }
@@ -96,14 +99,18 @@ impl Board {
 
     /// The figures of every shard, in order: those of the one that asks as they are, the others' as shown. One that has
     /// shown nothing yet has done nothing yet, and counts as such.
-    pub(super) fn all(&self, figures: &Figures, hub: &Hub) -> Vec<Shown> {
+    pub(super) fn all(&self, figures: &Figures, tally: &Tally, hub: &Hub) -> Vec<Shown> {
         let own = usize::from(hub.shard().index);
         let shown = |(shard, place): (usize, &Mutex<Option<Shown>>)| {
             if shard == own {
-                return Shown { figures: figures.clone(), stats: hub.stats() };
+                return Shown { figures: figures.clone(), tally: tally.clone(), stats: hub.stats() };
             }
             let shown = place.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            shown.unwrap_or_else(|| Shown { figures: Figures::new(figures.started), stats: Stats::default() })
+            shown.unwrap_or_else(|| Shown {
+                figures: Figures::new(figures.started),
+                tally: Tally::default(),
+                stats: Stats::default(),
+            })
         };
         self.places.iter().enumerate().map(shown).collect()
     }
@@ -119,6 +126,7 @@ pub(super) fn sum(all: &[Shown]) -> Shown {
     let mut sum = shards.next().expect("a server has at least one shard").clone();
     for shard in shards {
         sum.figures.add(&shard.figures);
+        sum.tally.add(&shard.tally);
         sum.stats.add(&shard.stats);
     }
     sum

@@ -9,7 +9,7 @@ use std::io;
 use std::sync::Arc;
 
 use sockeye_gateway::rate::Meter;
-use sockeye_gateway::{Asset, Connection, Context, Ending, Limits, Out, Site};
+use sockeye_gateway::{Asset, Connection, Context, Ending, Limits, Out, Site, Tally};
 use sockeye_hub::planted::{Planted, is_planted};
 use sockeye_hub::{Hub, Now};
 
@@ -33,6 +33,7 @@ pub(super) struct Desk {
     pub(super) server_limits: ServerLimits,
     pub(super) assets: fn(&str) -> Option<Asset>,
     pub(super) figures: Figures,
+    pub(super) tally: Tally,
     pub(super) guard: Arc<Guard>,
     pub(super) board: Arc<Board>,
     pub(super) chronicle: Chronicle,
@@ -40,7 +41,9 @@ pub(super) struct Desk {
     pub(super) out: Out,
     pub(super) gather: Gather,
     pub(super) now: Now,
-    /// `/readyz` says that the server will drain, and when that is.
+    /// `/readyz` says that new work is welcome.
+    pub(super) welcoming: bool,
+    /// When the drain that was announced begins.
     pub(super) leaves_ms: Option<u64>,
     pub(super) draining: bool,
     /// It drains, and what was published before it did is still on its way between shards: nobody is read from.
@@ -176,7 +179,7 @@ impl Desk {
             counts: &self.guard.counts,
             board: &self.board,
             assets: self.assets,
-            ready: self.leaves_ms.is_none() && !self.draining,
+            ready: self.welcoming,
             draining: self.draining,
             now: self.now,
         };
@@ -187,6 +190,7 @@ impl Desk {
             site: &self.site,
             pages: &pages,
             out: &mut self.out,
+            tally: &mut self.tally,
             meter: peer.standing.as_deref_mut().map(|standing| standing as &mut dyn Meter),
         };
         act(&mut peer.machine, &mut cx)

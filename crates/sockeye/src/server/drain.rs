@@ -65,6 +65,7 @@ impl<K: Kernel> Shard<K> {
             return self.begin_drain();
         }
         if !self.is_leaving() {
+            self.desk.welcoming = false;
             self.desk.leaves_ms = Some(self.desk.now.ms + delay_ms);
             info!(shard = self.desk.hub.shard().index, delay_ms, "will drain");
         }
@@ -82,6 +83,7 @@ impl<K: Kernel> Shard<K> {
         }
         self.desk.now = self.kernel.now();
         self.desk.draining = true;
+        self.desk.welcoming = false;
         self.desk.leaves_ms = None;
         self.desk.quiet = true;
         self.exchange.drain.deadline_ms = Some(self.desk.now.ms + self.desk.server_limits.drain_timeout_ms);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use sockeye_gateway::Protocol;
+use sockeye_gateway::{Protocol, Transport};
 use sockeye_hub::Now;
 
 /// Gauges and counters of one shard.
@@ -14,10 +14,10 @@ pub struct Figures {
     pub open_by_protocol: [u64; Protocol::ALL.len()],
     /// Connections that became a protocol, since the start.
     pub total_by_protocol: [u64; Protocol::ALL.len()],
-    /// Connections accepted.
-    pub accepted: u64,
-    /// Connections closed, by reason.
-    pub closed: BTreeMap<&'static str, u64>,
+    /// Connections accepted, by what they came.
+    pub accepted: BTreeMap<&'static str, u64>,
+    /// Connections closed, by what they spoke and by reason.
+    pub closed: BTreeMap<(&'static str, &'static str), u64>,
     /// Connections turned away for want of a descriptor.
     pub turned_away: u64,
     /// Bytes received.
@@ -37,7 +37,7 @@ impl Figures {
             started: now,
             open_by_protocol: [0; Protocol::ALL.len()],
             total_by_protocol: [0; Protocol::ALL.len()],
-            accepted: 0,
+            accepted: BTreeMap::new(),
             closed: BTreeMap::new(),
             turned_away: 0,
             bytes_in: 0,
@@ -71,9 +71,11 @@ impl Figures {
             self.total_by_protocol[protocol as usize] += total_by_protocol[protocol as usize];
         }
         for (why, count) in closed {
-            *self.closed.entry(why).or_default() += count;
+            *self.closed.entry(*why).or_default() += count;
         }
-        self.accepted += accepted;
+        for (transport, count) in accepted {
+            *self.accepted.entry(transport).or_default() += count;
+        }
         self.turned_away += turned_away;
         self.bytes_in += bytes_in;
         self.bytes_out += bytes_out;
@@ -81,8 +83,12 @@ impl Figures {
         self.writes += writes;
     }
 
-    pub(super) fn opened(&mut self, protocol: Protocol) {
-        self.accepted += 1;
+    pub(super) fn opened(&mut self, protocol: Protocol, transport: Transport) {
+        let transport = match transport {
+            Transport::Tcp => "tcp",
+            Transport::Unix => "unix",
+        };
+        *self.accepted.entry(transport).or_default() += 1;
         self.open_by_protocol[protocol as usize] += 1;
     }
 
@@ -94,6 +100,6 @@ impl Figures {
 
     pub(super) fn closed(&mut self, protocol: Protocol, why: &'static str) {
         self.open_by_protocol[protocol as usize] -= 1;
-        *self.closed.entry(why).or_default() += 1;
+        *self.closed.entry((protocol.as_str(), why)).or_default() += 1;
     }
 }

@@ -17,7 +17,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sockeye_gateway::{Connection, Form, Limits, Out, Site};
+use sockeye_gateway::{Connection, Form, Limits, Out, Site, Tally};
 use sockeye_hub::{ClientId, ClientSetup, Hub, Now};
 use tracing::{debug, debug_span, warn};
 
@@ -90,12 +90,14 @@ impl<K: Kernel> Shard<K> {
                 assets: setup.assets,
                 guard: setup.guard,
                 figures: Figures::new(now),
+                tally: Tally::default(),
                 board: setup.board,
                 chronicle: Chronicle::default(),
                 wheel: Wheel::new(now.ms),
                 out: Out::new(),
                 gather: Gather::default(),
                 now,
+                welcoming: true,
                 leaves_ms: None,
                 draining: false,
                 quiet: false,
@@ -302,7 +304,7 @@ impl<K: Kernel> Shard<K> {
             protocol = tracing::field::Empty
         );
         debug!(parent: &span, "accepted");
-        self.desk.figures.opened(machine.protocol());
+        self.desk.figures.opened(machine.protocol(), accepted.transport);
         let index = client.index();
         if index >= self.peers.len() {
             self.peers.resize_with(index + 1, || None);
@@ -371,9 +373,9 @@ impl<K: Kernel> Shard<K> {
     /// Tells the figures of the whole server to those who hear them. One shard does: the home of their channel.
     fn publish_stats(&mut self) {
         use super::stats::{CHANNEL, object};
-        let Desk { hub, figures, board, now, .. } = &mut self.desk;
+        let Desk { hub, figures, tally, board, now, .. } = &mut self.desk;
         if hub.home_of(CHANNEL) == hub.shard().index && hub.has_audience(CHANNEL) {
-            let stats = object(&board.all(figures, hub), *now);
+            let stats = object(&board.all(figures, tally, hub), *now);
             hub.publish_system(CHANNEL, sockeye_hub::Kind::Json, stats.into(), *now);
         }
     }
@@ -382,8 +384,11 @@ impl<K: Kernel> Shard<K> {
     fn show_figures(&mut self) {
         self.has_news = false;
         self.next_show_ms = self.desk.now.ms + self.desk.server_limits.figures_interval_ms;
-        let Desk { hub, figures, board, .. } = &self.desk;
-        board.show(hub.shard().index, Shown { figures: figures.clone(), stats: hub.stats() });
+        let Desk { hub, figures, tally, board, .. } = &self.desk;
+        board.show(
+            hub.shard().index,
+            Shown { figures: figures.clone(), tally: tally.clone(), stats: hub.stats() },
+        );
     }
 }
 

@@ -5,8 +5,8 @@
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use sockeye_gateway::{Asset, Pages, Protocol};
-use sockeye_hub::{Hub, Now};
+use sockeye_gateway::{Asset, Pages, Protocol, Tally};
+use sockeye_hub::{Hub, Now, RefusalCode, Stats};
 
 use super::board::{self, Board, Reloads, Shown};
 use super::figures::Figures;
@@ -31,8 +31,8 @@ impl Pages for ShardPages<'_> {
         (self.assets)(path)
     }
 
-    fn metrics(&self, hub: &Hub) -> String {
-        metrics(&self.board.all(self.figures, hub), self.counts, self.board, self.now)
+    fn metrics(&self, hub: &Hub, tally: &Tally) -> String {
+        metrics(&self.board.all(self.figures, tally, hub), self.counts, self.board, self.now)
     }
 
     fn ready(&self) -> bool {
@@ -46,7 +46,7 @@ impl Pages for ShardPages<'_> {
 
 /// The object that `$sys/stats` carries each second. Counts are totals since the start: rates are their differences.
 pub(super) fn object(shards: &[Shown], now: Now) -> Vec<u8> {
-    let Shown { figures, stats } = board::sum(shards);
+    let Shown { figures, tally: _, stats } = board::sum(shards);
     let shards: Vec<_> = shards
         .iter()
         .map(|shard| {
@@ -81,7 +81,7 @@ pub(super) fn object(shards: &[Shown], now: Now) -> Vec<u8> {
 
 /// The same figures in the Prometheus text format, version 0.0.4.
 fn metrics(shards: &[Shown], counts: &Counts, board: &Board, now: Now) -> String {
-    let Shown { figures, stats } = board::sum(shards);
+    let Shown { figures, tally, stats } = board::sum(shards);
     let mut page = Page(String::with_capacity(8 << 10));
     page.family("sockeye_build_info", "gauge", "The version that runs.");
     page.labelled("sockeye_build_info", "version", env!("CARGO_PKG_VERSION"), 1);
@@ -105,7 +105,11 @@ fn metrics(shards: &[Shown], counts: &Counts, board: &Board, now: Now) -> String
     }
     page.family("sockeye_shard_connections", "gauge", "Connections open, by shard.");
     page.by_shard("sockeye_shard_connections", shards, |shard| shard.figures.open());
-    page.one("sockeye_connections_accepted_total", "counter", "Connections accepted.", figures.accepted);
+    let name = "sockeye_connections_accepted_total";
+    page.family(name, "counter", "Connections accepted, by what they came.");
+    for (transport, total) in &figures.accepted {
+        page.labelled(name, "transport", transport, *total);
+    }
     page.family(
         "sockeye_connections_by_protocol_total",
         "counter",
@@ -115,9 +119,12 @@ fn metrics(shards: &[Shown], counts: &Counts, board: &Board, now: Now) -> String
         let total = figures.total_by_protocol[*protocol as usize];
         page.labelled("sockeye_connections_by_protocol_total", "protocol", protocol.as_str(), total);
     }
-    page.family("sockeye_connections_closed_total", "counter", "Connections closed, by reason.");
-    for (reason, total) in &figures.closed {
-        page.labelled("sockeye_connections_closed_total", "reason", reason, *total);
+    page.family("sockeye_connections_closed_total", "counter", "Connections closed, by protocol and reason.");
+    for ((protocol, reason), total) in &figures.closed {
+        let _ = writeln!(
+            page.0,
+            "sockeye_connections_closed_total{{protocol=\"{protocol}\",reason=\"{reason}\"}} {total}"
+        );
     }
     page.one(
         "sockeye_connections_turned_away_total",
@@ -195,7 +202,7 @@ fn metrics(shards: &[Shown], counts: &Counts, board: &Board, now: Now) -> String
         "Clients closed for being slow.",
         stats.closed_slow,
     );
-    page.one("sockeye_requests_refused_total", "counter", "Requests refused.", stats.refused);
+    page.requests(&tally, &stats);
     page.0
 }
 
@@ -219,6 +226,40 @@ impl Page {
     fn by_shard(&mut self, name: &str, shards: &[Shown], figure: impl Fn(&Shown) -> u64) {
         for (number, shard) in shards.iter().enumerate() {
             self.labelled(name, "shard", &number.to_string(), figure(shard));
+        }
+    }
+
+    fn requests(&mut self, tally: &Tally, stats: &Stats) {
+        let name = "sockeye_requests_total";
+        self.family(name, "counter", "Requests, by protocol.");
+        for protocol in &Protocol::ALL {
+            let total = tally.requests[*protocol as usize];
+            if total > 0 {
+                self.labelled(name, "protocol", protocol.as_str(), total);
+            }
+        }
+        let name = "sockeye_requests_refused_total";
+        self.family(name, "counter", "Requests refused, by the word that was said.");
+        // Some are refused before the hub is asked, the others by the hub.
+        let mut refused = tally.refused.clone();
+        for (code, total) in RefusalCode::ALL.iter().zip(stats.refused_by_code) {
+            *refused.entry(code.as_str()).or_default() += total;
+        }
+        for (code, total) in refused {
+            self.labelled(name, "code", code, total);
+        }
+        let name = "sockeye_publishes_total";
+        self.family(
+            name,
+            "counter",
+            "Publishes, by outcome: ok, known by its key already, or the word of the refusal.",
+        );
+        self.labelled(name, "outcome", "ok", stats.published);
+        self.labelled(name, "outcome", "again", stats.published_again);
+        for (code, total) in RefusalCode::ALL.iter().zip(stats.publishes_refused) {
+            if total > 0 {
+                self.labelled(name, "outcome", code.as_str(), total);
+            }
         }
     }
 

@@ -50,7 +50,7 @@ fn twenty_thousand_connection_attempts_leave_the_server_as_it_was() {
     assert_eq!(witness.receive()["data"], "after");
     server.wait_until("everybody else is gone", |server| open_connections(server) == 2);
     // Ports can run out on the way, but hardly any attempt may be lost.
-    assert!(server.metric("sockeye_connections_accepted_total") >= ATTEMPTS as u64);
+    assert!(server.metric("sockeye_connections_accepted_total{transport=\"tcp\"}") >= ATTEMPTS as u64);
 }
 
 #[test]

@@ -407,7 +407,10 @@ fn metrics_are_prometheus_text() {
             "{line}"
         );
     }
-    assert_eq!(server.metric("sockeye_messages_published_total"), 1);
+    // Another shard shows its figures a moment later.
+    server.wait_until("the message is counted", |server| {
+        server.metric("sockeye_messages_published_total") == 1
+    });
 }
 
 fn events(server: &Server, path: &str, headers: &[(&str, &str)]) -> Http {

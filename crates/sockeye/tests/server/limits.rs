@@ -225,10 +225,7 @@ fn who_keeps_on_is_told_farewell_on_every_socket() {
     assert_eq!(limited(&mut watch, "messages_per_second", "closed"), 4);
     // They linger until their ends have come.
     drop((lines, socket, raw, http));
-    server.wait_until("all four are gone", |server| {
-        let page = server.ask("GET", "/metrics", &[], b"").text();
-        page.contains("sockeye_connections_closed_total{reason=\"rate\"} 4")
-    });
+    server.wait_until("all four are gone", |server| server.closed("rate") == 4);
 }
 
 #[test]

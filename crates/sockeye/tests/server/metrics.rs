@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::client::WebSocket;
 use crate::world::Server;
 
 /// The page, by name with labels; every line of it must be right.
@@ -57,4 +58,44 @@ fn every_line_keeps_to_the_format_and_its_conventions() {
     server.lines().ask(r#"{"sub":"c","id":1}"#);
 
     assert!(figures(&server).len() > 30);
+}
+
+#[test]
+fn connections_requests_and_ends_are_counted_by_what_they_were() {
+    let server = Server::start();
+    let mut lines = server.lines();
+    lines.ask(r#"{"sub":"c","id":1}"#);
+    lines.ask(r#"{"pub":"$sys/no","data":1,"id":2}"#);
+    lines.ask(r#"{"unheard":"of","id":3}"#);
+    lines.ask(r#"{"unsub":"not","id":4}"#);
+    let mut socket = WebSocket::open(&server, "/ws");
+    for id in 0..3 {
+        socket.ask(&format!(r#"{{"pub":"c","data":1,"id":{id}}}"#));
+    }
+    let mut raw = WebSocket::open(&server, "/ch/c?sub=0");
+    raw.send("raw");
+    socket.send_close(Some(1000), "");
+    raw.send_close(Some(1000), "");
+    server.ask("POST", "/ch/c", &[], b"posted");
+    server.ask("GET", "/ch/c%2Fd", &[], b"");
+    server.lines().ask(r#"{"ping":1}"#);
+
+    let closed = "sockeye_connections_closed_total{protocol=\"ws\",reason=\"closed\"}";
+    // Another shard shows its figures a moment later.
+    for (name, least) in [
+        ("sockeye_connections_accepted_total{transport=\"tcp\"}", 5.0),
+        ("sockeye_requests_total{protocol=\"lines\"}", 5.0),
+        ("sockeye_requests_total{protocol=\"ws\"}", 3.0),
+        ("sockeye_requests_total{protocol=\"raw\"}", 1.0),
+        ("sockeye_requests_total{protocol=\"http\"}", 3.0),
+        ("sockeye_publishes_total{outcome=\"ok\"}", 5.0),
+        ("sockeye_publishes_total{outcome=\"denied\"}", 1.0),
+        ("sockeye_requests_refused_total{code=\"denied\"}", 1.0),
+        ("sockeye_requests_refused_total{code=\"not_found\"}", 1.0),
+        ("sockeye_requests_refused_total{code=\"unknown_verb\"}", 1.0),
+        ("sockeye_requests_refused_total{code=\"bad_request\"}", 1.0),
+        (closed, 1.0),
+    ] {
+        server.wait_until(name, |server| figures(server).get(name).is_some_and(|found| *found >= least));
+    }
 }

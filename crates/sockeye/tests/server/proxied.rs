@@ -86,7 +86,7 @@ fn a_listed_address_without_a_header_is_told_so_and_closed() {
     server.wait_for_log(|line| line.contains("\"WARN\"") && line.contains("proxy_protocol_from"));
     server.wait_until("all four are gone", |server| {
         let page = Http::over(server.connect_unix()).ask("GET", "/metrics", &[], b"").text();
-        page.contains("sockeye_connections_closed_total{reason=\"proxy header\"} 4")
+        page.contains("sockeye_connections_closed_total{protocol=\"unknown\",reason=\"proxy header\"} 4")
     });
 }
 

@@ -163,6 +163,14 @@ impl Server {
         figure.unwrap_or_else(|| panic!("no {name} in {page}")).parse().unwrap()
     }
 
+    /// How many connections were closed for a reason, whatever they spoke.
+    pub(crate) fn closed(&self, reason: &str) -> u64 {
+        let page = self.ask("GET", "/metrics", &[], b"").text();
+        let wanted = format!(",reason=\"{reason}\"}} ");
+        let lines = page.lines().filter(|line| line.starts_with("sockeye_connections_closed_total{"));
+        lines.filter_map(|line| line.split_once(&wanted)?.1.parse::<u64>().ok()).sum()
+    }
+
     /// Asks again and again until it is so.
     pub(crate) fn wait_until(&self, what: &str, mut is_so: impl FnMut(&Server) -> bool) {
         let started = Instant::now();
