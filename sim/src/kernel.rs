@@ -22,6 +22,7 @@ use std::time::Duration;
 use sockeye::server::Letter;
 use sockeye::server::kernel::{Accepted, Event, LISTENER_TOKENS, Stream};
 use sockeye_gateway::Transport;
+use sockeye_gateway::mail::{PeerAddress, Source};
 use sockeye_hub::Now;
 
 use crate::dice::Dice;
@@ -377,6 +378,19 @@ impl sockeye::server::Kernel for SimKernel {
         }
         let wire = net.backlog.pop_front();
         wire.map(SimStream).is_some()
+    }
+
+    fn receive_datagrams(
+        &mut self,
+        _socket: usize,
+        _most: usize,
+        _each: &mut dyn FnMut(&Source, &[u8], bool),
+    ) -> io::Result<usize> {
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+
+    fn send_datagrams(&mut self, _socket: usize, _letters: &[(&PeerAddress, &[u8])]) -> io::Result<usize> {
+        Err(io::ErrorKind::WouldBlock.into())
     }
 
     fn close_listeners(&mut self) {

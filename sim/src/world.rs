@@ -15,7 +15,7 @@ use std::sync::Arc;
 use sockeye::config::GuardLimits;
 use sockeye::server::guard::Guard;
 use sockeye::server::{Board, Content, Letter, Setup, Shard};
-use sockeye_gateway::{Site, form, site::Hosts};
+use sockeye_gateway::{CookieKey, Site, form, site::Hosts};
 use sockeye_hub::{Hub, Now, ShardInfo};
 
 use crate::client::{Client, Hearing, Mood, Over};
@@ -89,6 +89,7 @@ impl World {
                 server_limits: plan.server.clone(),
                 guard: Arc::clone(&guard),
                 board: Arc::clone(&board),
+                cookie_key: CookieKey::new(1, 2),
                 assets: |_| None,
             };
             shards.push(Shard::new(SimKernel(Rc::clone(&net)), setup));

@@ -113,11 +113,15 @@ pub enum Protocol {
     Echo,
     /// An event stream.
     Events,
+    /// Sessions over UDP: not a connection's protocol, but counted beside them.
+    Udp,
+    /// Sessions over Unix datagrams.
+    UnixDatagram,
 }
 
 impl Protocol {
     /// Every protocol, in the order of their declaration.
-    pub const ALL: [Protocol; 7] = [
+    pub const ALL: [Protocol; 9] = [
         Protocol::Unknown,
         Protocol::Lines,
         Protocol::Http,
@@ -125,6 +129,8 @@ impl Protocol {
         Protocol::Raw,
         Protocol::Echo,
         Protocol::Events,
+        Protocol::Udp,
+        Protocol::UnixDatagram,
     ];
 
     /// Its name in logs, figures and `$sys/stats`.
@@ -137,6 +143,8 @@ impl Protocol {
             Protocol::Raw => "raw",
             Protocol::Echo => "echo",
             Protocol::Events => "sse",
+            Protocol::Udp => "udp",
+            Protocol::UnixDatagram => "unixgram",
         }
     }
 }

@@ -111,11 +111,49 @@ pub struct KindCounts {
     pub sent: u64,
     /// Bytes sent.
     pub sent_bytes: u64,
-    /// Answers to addresses without a session that the socket did not take.
+    /// Datagrams that could not be sent: answers to addresses without a session that the socket did not take, and
+    /// whatever the system refused, which ends its session.
     pub send_dropped: u64,
 }
 
+impl KindCounts {
+    fn add(&mut self, other: &KindCounts) {
+        let KindCounts {
+            sessions,
+            opened,
+            received,
+            received_bytes,
+            ignored,
+            dropped,
+            cookies,
+            unanswered,
+            too_large,
+            sent,
+            sent_bytes,
+            send_dropped,
+        } = other;
+        self.sessions += sessions;
+        self.opened += opened;
+        self.received += received;
+        self.received_bytes += received_bytes;
+        self.ignored += ignored;
+        self.dropped += dropped;
+        self.cookies += cookies;
+        self.unanswered += unanswered;
+        self.too_large += too_large;
+        self.sent += sent;
+        self.sent_bytes += sent_bytes;
+        self.send_dropped += send_dropped;
+    }
+}
+
 impl DatagramCounts {
+    /// Adds what another shard has counted.
+    pub fn add(&mut self, other: &DatagramCounts) {
+        self.udp.add(&other.udp);
+        self.unix.add(&other.unix);
+    }
+
     /// The counts of one kind.
     pub fn of(&mut self, kind: DatagramKind) -> &mut KindCounts {
         match kind {
@@ -465,6 +503,11 @@ impl Datagrams {
             counts.sent += 1;
             counts.sent_bytes += mail.text(letter).len() as u64;
         }
+    }
+
+    /// Counts a letter that could not be sent at all.
+    pub fn note_lost(&mut self, letter: &Letter) {
+        self.counts.of(letter.to.peer.kind()).send_dropped += 1;
     }
 
     /// A socket may take something again: its sessions go on.

@@ -3,6 +3,7 @@
 //! The only crate with unsafe code: every block is as small as its call, and says why it is sound. Deliberately absent:
 //! anything that a safe crate in use already offers.
 
+pub mod datagram;
 pub mod descriptor;
 pub mod process;
 pub mod socket;

@@ -276,6 +276,11 @@ impl Address {
         Address::new(Base::Tcp(HostPort::new(host, port)))
     }
 
+    /// `udp:HOST:PORT`
+    pub fn udp(host: impl Into<String>, port: u16) -> Address {
+        Address::new(Base::Udp(HostPort::new(host, port)))
+    }
+
     /// `unix:PATH`
     pub fn unix(path: impl Into<PathBuf>) -> Address {
         Address::new(Base::Unix(UnixName::Path(path.into())))

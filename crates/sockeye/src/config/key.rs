@@ -43,7 +43,8 @@ macro_rules! keys {
 }
 
 keys! {
-    "listen", Addresses, listen, "Where to listen: tcp:HOST:PORT and unix:PATH. localhost means 127.0.0.1 and ::1.";
+    "listen", Addresses, listen, "Where to listen: tcp:HOST:PORT, unix:PATH, udp:HOST:PORT and unixgram:PATH. localhost means 127.0.0.1 and ::1.";
+    "datagrams", Flag, datagrams, "Receive UDP datagrams on the port of every tcp: address too. Without it: only on udp: and unixgram: addresses.";
     "open", Flag, open, "Allow listening beyond loopback, although nobody has to say who he is (as --open does).";
     "log", Level, log, "How much to log: error, warn, info, debug (every connection) or trace (as --log does).";
     "shards", Shards, shards, "Threads that serve, each with connections of its own: a number from 1 to 256, or \"cores\", one for each that this process may run on.";
@@ -85,6 +86,10 @@ keys! {
     "limits.drain_timeout", Time, server.drain_timeout_ms, "How long connections have to take what is queued after SIGTERM; then they are cut.";
     "limits.drain_reconnect_min", Time, server.drain_reconnect_min_ms, "Drained clients are told to come back after a random wait of at least this ...";
     "limits.drain_reconnect_max", Time, server.drain_reconnect_max_ms, "... and at most this.";
+    "limits.datagram_sessions_max", Count, connection.datagram_sessions_max, "Subscribers by datagrams, on each shard. Above it: too_many.";
+    "limits.datagram_session_timeout", Time, connection.datagram_session_timeout_ms, "A subscriber by datagrams from whom no valid cookie came for this long is forgotten.";
+    "limits.datagram_message_bytes_max", Bytes, connection.datagram_message_bytes_max, "The longest message sent as one datagram, envelope included. A longer one is announced as a gap: too_large.";
+    "limits.datagram_buffer_bytes", Bytes, server.datagram_buffer_bytes, "Datagrams that the kernel is asked to hold unread, for each socket; it grants at most net.core.rmem_max. More is lost, and counted.";
     "limits.unsent_bytes_max", Bytes, server.unsent_bytes_max, "Unsent bytes that the kernel takes for one TCP connection (TCP_NOTSENT_LOWAT). More wait in the outbox.";
     "limits.connections_max", CountOrNone, guard.connections_max, "Connections in all. Above it a new one is closed at once. 0: as many as the system has descriptors for.";
     "limits.address_connections_max", CountOrNone, guard.address_connections_max, "Connections from one address (IPv6: one /64). Above it a new one is closed at once. 0: no bound.";

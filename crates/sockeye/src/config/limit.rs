@@ -42,6 +42,16 @@ pub struct ServerLimits {
     pub drain_reconnect_min_ms: u64,
     /// The greatest random wait after which clients come back from a drain (15 s).
     pub drain_reconnect_max_ms: u64,
+    /// Datagrams: the longest that is received (65,536 bytes, which no UDP datagram reaches): a longer one is refused. Each
+    /// shard has 64 such buffers, of which only what datagrams reach is used memory.
+    pub datagram_bytes_max: usize,
+    /// Datagrams handled from one socket in one turn (256); the rest wait for the next.
+    pub datagrams_per_turn_max: usize,
+    /// Datagrams: what the kernel is asked to hold for us unread, for each socket (4 MiB; it grants at most
+    /// `net.core.rmem_max`). More is lost, and counted.
+    pub datagram_buffer_bytes: usize,
+    /// When a Unix datagram socket took nothing, its session is tried again after this (20 ms).
+    pub datagram_retry_ms: u64,
     /// TCP: unsent bytes that the kernel takes from us for one connection (128 KiB): a stalled peer hides no more.
     pub unsent_bytes_max: usize,
     /// TCP keep-alive: silence before the first probe (60 s), between probes (15 s), and probes before the end (4).
@@ -67,6 +77,10 @@ impl Default for ServerLimits {
             drain_timeout_ms: 10_000,
             drain_reconnect_min_ms: 500,
             drain_reconnect_max_ms: 15_000,
+            datagram_bytes_max: 64 << 10,
+            datagrams_per_turn_max: 256,
+            datagram_buffer_bytes: 4 << 20,
+            datagram_retry_ms: 20,
             unsent_bytes_max: 128 << 10,
             keep_alive: (60_000, 15_000, 4),
         }

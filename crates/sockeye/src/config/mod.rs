@@ -40,6 +40,8 @@ pub struct Config {
     /// Somebody wrote where to listen: it holds beside sockets that the service manager passes, which replace the
     /// default.
     pub listen_written: bool,
+    /// UDP is received on the port of every TCP address.
+    pub datagrams: bool,
     /// Listening beyond loopback is meant.
     pub open: bool,
     /// How much is logged.
@@ -71,6 +73,7 @@ impl Default for Config {
         Config {
             listen: vec![Address::tcp("localhost", DEFAULT_PORT)],
             listen_written: false,
+            datagrams: true,
             open: false,
             log: Level::default(),
             shards: Shards::Cores,

@@ -10,7 +10,8 @@ use super::key::KEYS;
 use super::{Config, ConfigError, Overrides};
 
 /// Keys whose change needs a restart.
-const RESTART: &[&str] = &["listen", "open", "shards", "limits.unsent_bytes_max"];
+const RESTART: &[&str] =
+    &["listen", "datagrams", "open", "shards", "limits.datagram_buffer_bytes", "limits.unsent_bytes_max"];
 
 /// Says whether a change of this key needs a restart.
 pub(super) fn needs_restart(path: &str) -> bool {

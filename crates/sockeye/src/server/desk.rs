@@ -174,6 +174,17 @@ impl Desk {
         peer: &mut Peer<impl Stream>,
         act: impl FnOnce(&mut Connection, &mut Context<'_>) -> T,
     ) -> T {
+        let meter = peer.standing.as_deref_mut().map(|standing| standing as &mut (dyn Meter + 'static));
+        self.with_context(meter, |cx| act(&mut peer.machine, cx))
+    }
+
+    /// Makes what machines work with of everything of the shard.
+    #[inline]
+    pub(super) fn with_context<T>(
+        &mut self,
+        meter: Option<&mut (dyn Meter + 'static)>,
+        act: impl FnOnce(&mut Context<'_>) -> T,
+    ) -> T {
         let pages = ShardPages {
             figures: &self.figures,
             counts: &self.guard.counts,
@@ -191,9 +202,9 @@ impl Desk {
             pages: &pages,
             out: &mut self.out,
             tally: &mut self.tally,
-            meter: peer.standing.as_deref_mut().map(|standing| standing as &mut dyn Meter),
+            meter: meter.map(|meter| meter as &mut dyn Meter),
         };
-        act(&mut peer.machine, &mut cx)
+        act(&mut cx)
     }
 
     /// Writes what the machine said at once, and sees how the connection stands.

@@ -145,13 +145,14 @@ impl<K: Kernel> Shard<K> {
             let client = peer.client();
             self.desk.hub.bid_farewell(client, Bye { reason: "drain", reconnect });
         }
+        self.bid_sessions_farewell(Bye { reason: "drain", reconnect });
     }
 
     /// The drain's time is over.
     pub(super) fn cut_all(&mut self) {
         self.desk.quiet = false;
         self.exchange.drain.said_farewell = true;
-        let mut cut = 0;
+        let mut cut = self.cut_sessions();
         for index in 0..self.peers.len() {
             if let Some(peer) = &self.peers[index] {
                 let client = peer.client();

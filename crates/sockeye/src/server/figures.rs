@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use sockeye_gateway::datagram::DatagramCounts;
 use sockeye_gateway::{Protocol, Transport};
 use sockeye_hub::Now;
 
@@ -28,6 +29,10 @@ pub struct Figures {
     pub reads: u64,
     /// Writes tried.
     pub writes: u64,
+    /// What became of datagrams.
+    pub datagrams: DatagramCounts,
+    /// Datagrams that the kernel dropped, because they came faster than they were read.
+    pub datagrams_lost: u64,
 }
 
 impl Figures {
@@ -44,6 +49,8 @@ impl Figures {
             bytes_out: 0,
             reads: 0,
             writes: 0,
+            datagrams: DatagramCounts::default(),
+            datagrams_lost: 0,
         }
     }
 
@@ -65,6 +72,8 @@ impl Figures {
             bytes_out,
             reads,
             writes,
+            datagrams,
+            datagrams_lost,
         } = other;
         for protocol in Protocol::ALL {
             self.open_by_protocol[protocol as usize] += open_by_protocol[protocol as usize];
@@ -81,6 +90,8 @@ impl Figures {
         self.bytes_out += bytes_out;
         self.reads += reads;
         self.writes += writes;
+        self.datagrams.add(datagrams);
+        self.datagrams_lost += datagrams_lost;
     }
 
     pub(super) fn opened(&mut self, protocol: Protocol, transport: Transport) {
@@ -90,6 +101,15 @@ impl Figures {
         };
         *self.accepted.entry(transport).or_default() += 1;
         self.open_by_protocol[protocol as usize] += 1;
+    }
+
+    /// Takes over what the datagrams' machine has counted. Its sessions are open like connections.
+    pub(super) fn note_datagrams(&mut self, counts: &DatagramCounts) {
+        self.datagrams = *counts;
+        for (protocol, kind) in [(Protocol::Udp, &counts.udp), (Protocol::UnixDatagram, &counts.unix)] {
+            self.open_by_protocol[protocol as usize] = kind.sessions;
+            self.total_by_protocol[protocol as usize] = kind.opened;
+        }
     }
 
     pub(super) fn changed(&mut self, before: Protocol, after: Protocol) {

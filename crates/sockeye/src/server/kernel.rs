@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use sockeye_gateway::Transport;
+use sockeye_gateway::mail::{PeerAddress, Source};
 use sockeye_hub::Now;
 
 use super::letter::Letter;
@@ -28,6 +29,9 @@ pub struct Event {
 
 /// Tokens from here up are listeners: `LISTENER_TOKENS + index`. Below are connections. The very last is the kernel's own.
 pub const LISTENER_TOKENS: u64 = u64::MAX - 1024;
+
+/// Tokens from here up are datagram sockets: `DATAGRAM_TOKENS + index`.
+pub const DATAGRAM_TOKENS: u64 = u64::MAX - 512;
 
 /// A connection that was accepted.
 #[derive(Debug)]
@@ -66,6 +70,35 @@ pub trait Kernel {
     /// Descriptors have run out: accepts one waiting connection and closes it at once, so that its peer is told rather
     /// than left waiting. Returns false when none waits, or it cannot be done.
     fn turn_away(&mut self, index: usize) -> bool;
+
+    /// How many datagram sockets there are; their edges carry `DATAGRAM_TOKENS + index`.
+    fn datagram_sockets(&self) -> usize {
+        0
+    }
+
+    /// Receives what is there, at most `most` datagrams, and gives each: from whom, what, and whether the end of it is
+    /// missing. Returns how many there were; fewer than `most` are all.
+    ///
+    /// # Errors
+    /// `WouldBlock` when there is none; otherwise the system's.
+    fn receive_datagrams(
+        &mut self,
+        socket: usize,
+        most: usize,
+        each: &mut dyn FnMut(&Source, &[u8], bool),
+    ) -> io::Result<usize>;
+
+    /// Sends datagrams, as many as it takes. Returns how many, from the first on.
+    ///
+    /// # Errors
+    /// What kept the first of them: `WouldBlock` when the socket takes none for the time being, `ResourceBusy` when that
+    /// one receiver does not; otherwise the system's, about that one datagram.
+    fn send_datagrams(&mut self, socket: usize, letters: &[(&PeerAddress, &[u8])]) -> io::Result<usize>;
+
+    /// Datagrams that were lost because the socket was not read fast enough, of all sockets, since the start.
+    fn datagrams_lost(&self) -> u64 {
+        0
+    }
 
     /// Stops accepting, for good.
     fn close_listeners(&mut self);

@@ -120,7 +120,7 @@ pub fn listen(address: &Address, limits: &ServerLimits, shards: u16) -> Result<V
                 .into(),
         ),
         base => unusable(format!(
-            "the server does not listen on {}: give tcp:HOST:PORT or unix:PATH",
+            "the server does not listen on {}: give tcp:HOST:PORT, unix:PATH, udp:HOST:PORT or unixgram:PATH",
             base.name()
         )),
     }
@@ -166,7 +166,7 @@ impl Listening {
 }
 
 /// The local addresses that a host stands for.
-fn local_addresses(host: &str, address: &Address) -> Result<Vec<IpAddr>, ListenError> {
+pub(super) fn local_addresses(host: &str, address: &Address) -> Result<Vec<IpAddr>, ListenError> {
     // `localhost` is not looked up: it is loopback by definition (RFC 6761, 6.3).
     if host.eq_ignore_ascii_case("localhost") {
         return Ok(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
@@ -188,7 +188,7 @@ fn local_addresses(host: &str, address: &Address) -> Result<Vec<IpAddr>, ListenE
 
 /// Which socket on an address this is.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Order {
+pub(super) enum Order {
     /// The only one.
     Only,
     /// The first of several: it must find the address free, and shares it then.
@@ -198,7 +198,7 @@ enum Order {
 }
 
 impl Order {
-    fn first(shards: u16) -> Order {
+    pub(super) fn first(shards: u16) -> Order {
         if shards > 1 { Order::First } else { Order::Only }
     }
 }
@@ -285,24 +285,24 @@ fn is_stale(path: &Path) -> io::Result<bool> {
     Ok(matches!(UnixStream::connect(path), Err(error) if error.kind() == io::ErrorKind::ConnectionRefused))
 }
 
-fn is_family_missing(error: &io::Error) -> bool {
+pub(super) fn is_family_missing(error: &io::Error) -> bool {
     const EAFNOSUPPORT: i32 = 97;
     error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(EAFNOSUPPORT)
 }
 
-fn refused(address: &Address, error: io::Error) -> ListenError {
+pub(super) fn refused(address: &Address, error: io::Error) -> ListenError {
     let address = address.clone();
     match error.kind() {
         io::ErrorKind::AddrInUse => ListenError::InUse { address },
         io::ErrorKind::PermissionDenied => {
             let needed = match &address.base {
-                Base::Tcp(at) if (1..1024).contains(&at.port) => {
+                Base::Tcp(at) | Base::Udp(at) if (1..1024).contains(&at.port) => {
                     let port = at.port;
                     format!(
                         "port {port} is below 1024, which needs root or the capability CAP_NET_BIND_SERVICE"
                     )
                 }
-                Base::Unix(UnixName::Path(path)) => {
+                Base::Unix(UnixName::Path(path)) | Base::UnixDatagram(UnixName::Path(path)) => {
                     let folder = path
                         .parent()
                         .filter(|folder| !folder.as_os_str().is_empty())
@@ -324,7 +324,7 @@ fn refused(address: &Address, error: io::Error) -> ListenError {
             address,
             why: "the folder does not exist: make it, or choose another".into(),
         },
-        io::ErrorKind::InvalidInput if matches!(address.base, Base::Unix(_)) => {
+        io::ErrorKind::InvalidInput if matches!(address.base, Base::Unix(_) | Base::UnixDatagram(_)) => {
             ListenError::Unusable { address, why: "the path of a socket has at most 107 bytes".into() }
         }
         _ => ListenError::System { address, source: error },

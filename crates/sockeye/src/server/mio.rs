@@ -12,10 +12,13 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 use sockeye_gateway::Transport;
+use sockeye_gateway::mail::{PeerAddress, Source};
 use sockeye_hub::Now;
+use sockeye_sys::datagram::{self, Inbox, Peer};
 
+use super::datagram_socket::DatagramSocket;
 use super::inbox::{Inboxes, WAKE_TOKEN};
-use super::kernel::{Accepted, Event, Kernel, LISTENER_TOKENS, Stream};
+use super::kernel::{Accepted, DATAGRAM_TOKENS, Event, Kernel, LISTENER_TOKENS, Stream};
 use super::letter::Letter;
 use super::listen::Listening;
 
@@ -24,6 +27,9 @@ pub(super) struct MioKernel {
     poll: Poll,
     events: Events,
     listeners: Vec<Listening>,
+    datagram_sockets: Vec<DatagramSocket>,
+    /// Made when there is a datagram socket.
+    inbox: Option<Inbox>,
     shard: u16,
     inboxes: Arc<Inboxes<Socket>>,
     reserve: Arc<Reserve>,
@@ -34,13 +40,14 @@ pub(super) struct MioKernel {
 const EVENTS_MAX: usize = 1024;
 
 impl MioKernel {
-    /// Watches `listeners` with the `poll` of shard `shard`, which wakes it for its inbox. All shards began at `started`.
+    /// Watches `listeners` and `datagram_sockets` with the `poll` of shard `shard`, which wakes it for its inbox. All shards began at `started`.
     ///
     /// # Errors
     /// When the system does not watch a listener.
     pub(super) fn new(
         poll: Poll,
-        mut listeners: Vec<Listening>,
+        (mut listeners, mut datagram_sockets): (Vec<Listening>, Vec<DatagramSocket>),
+        datagram_bytes_max: usize,
         (shard, inboxes): (u16, Arc<Inboxes<Socket>>),
         reserve: Arc<Reserve>,
         started: Instant,
@@ -56,7 +63,21 @@ impl MioKernel {
                 }
             }
         }
+        for (index, socket) in datagram_sockets.iter_mut().enumerate() {
+            let token = Token((DATAGRAM_TOKENS + index as u64) as usize);
+            let interest = Interest::READABLE | Interest::WRITABLE;
+            match socket {
+                DatagramSocket::Udp(udp) | DatagramSocket::PassedUdp(udp) => {
+                    poll.registry().register(udp, token, interest)?
+                }
+                DatagramSocket::Unix(unix) => poll.registry().register(&mut unix.socket, token, interest)?,
+            }
+        }
+        let inbox =
+            (!datagram_sockets.is_empty()).then(|| Inbox::new(datagram::BATCH_MAX, datagram_bytes_max));
         Ok(MioKernel {
+            datagram_sockets,
+            inbox,
             poll,
             events: Events::with_capacity(EVENTS_MAX),
             listeners,
@@ -146,6 +167,57 @@ impl Kernel for MioKernel {
         let turned_away = self.accept_one(index).is_ok();
         *reserve = kept_back();
         turned_away
+    }
+
+    fn datagram_sockets(&self) -> usize {
+        self.datagram_sockets.len()
+    }
+
+    fn receive_datagrams(
+        &mut self,
+        socket: usize,
+        most: usize,
+        each: &mut dyn FnMut(&Source, &[u8], bool),
+    ) -> io::Result<usize> {
+        let (Some(receiver), Some(inbox)) = (self.datagram_sockets.get(socket), &mut self.inbox) else {
+            return Err(io::ErrorKind::WouldBlock.into());
+        };
+        let received = inbox.receive(receiver, most)?;
+        for index in 0..received {
+            let datagram = inbox.get(index);
+            let peer = match datagram.from {
+                Peer::Ip(address) => PeerAddress::Ip(address),
+                Peer::Unix([]) => PeerAddress::Unnamed,
+                Peer::Unix(name) => PeerAddress::Unix(name.into()),
+            };
+            each(&Source { socket: socket as u16, peer }, datagram.bytes, datagram.is_cut);
+        }
+        Ok(received)
+    }
+
+    fn send_datagrams(&mut self, socket: usize, letters: &[(&PeerAddress, &[u8])]) -> io::Result<usize> {
+        let Some(sender) = self.datagram_sockets.get(socket) else {
+            return Err(io::ErrorKind::NotConnected.into());
+        };
+        let letters = letters.iter().map(|(peer, bytes)| {
+            let peer = match peer {
+                PeerAddress::Ip(address) => Peer::Ip(*address),
+                PeerAddress::Unix(name) => Peer::Unix(name),
+                PeerAddress::Unnamed => Peer::Unix(&[]),
+            };
+            (peer, *bytes)
+        });
+        datagram::send(sender, letters).map_err(|error| {
+            // Only Unix receivers can be full without our socket being so.
+            let is_receivers = error.kind() == io::ErrorKind::WouldBlock
+                && matches!(sender, DatagramSocket::Unix(_))
+                && datagram::has_room(sender).unwrap_or(false);
+            if is_receivers { io::ErrorKind::ResourceBusy.into() } else { error }
+        })
+    }
+
+    fn datagrams_lost(&self) -> u64 {
+        self.datagram_sockets.iter().filter_map(|socket| datagram::lost(socket).ok()).map(u64::from).sum()
     }
 
     fn close_listeners(&mut self) {

@@ -12,16 +12,17 @@ use mio::Poll;
 use signal_hook::consts::SIGHUP;
 use signal_hook::iterator::Signals;
 
-use sockeye_gateway::{Asset, Site, form};
+use sockeye_gateway::{Asset, CookieKey, Site, form};
 use sockeye_hub::{Hub, Identity, Rights, ShardInfo};
 use tracing::{info, warn};
 
 use super::board::Board;
 use super::crew::{Crew, end_on_panic};
+use super::datagram_socket::{DatagramSocket, Sockets, open};
 use super::guard::Guard;
 use super::inbox::Inboxes;
 use super::letter::Control;
-use super::listen::{ListenError, Listening, listen, listen_passed_tcp, listen_passed_unix};
+use super::listen::{ListenError, Listening, listen_passed_tcp, listen_passed_unix};
 use super::mio::MioKernel;
 use super::service::{Notifier, Passed, PassedError, take_passed};
 use super::shard::{Setup, Shard};
@@ -61,17 +62,27 @@ pub fn serve(
     end_on_panic();
     let shards = config.shards.count();
     let descriptors = sockeye_sys::process::raise_descriptor_limit();
-    let mut listening = listen_passed(config)?;
+    let (mut listening, mut datagram_sockets) = listen_passed(config)?;
     // A passed socket stands for the default address, not for one that somebody wrote.
-    if listening.is_empty() || config.listen_written {
+    if listening.is_empty() && datagram_sockets.is_empty() || config.listen_written {
         for address in &config.listen {
-            listening.extend(listen(address, &config.server, shards)?);
+            let (streams, datagrams) = open(address, config, shards)?;
+            listening.extend(streams);
+            datagram_sockets.extend(datagrams);
         }
     }
-    let is_loopback = socket_addresses(&listening).iter().all(|address| address.ip().is_loopback());
+    let datagram_addresses = datagram_sockets.iter().filter_map(DatagramSocket::socket_address);
+    let is_loopback = socket_addresses(&listening)
+        .into_iter()
+        .chain(datagram_addresses)
+        .all(|address| address.ip().is_loopback());
     let signals = catch_signals()?;
     let socket_addresses = socket_addresses(&listening);
-    let addresses: Vec<String> = listening.iter().map(Listening::address).collect();
+    let addresses: Vec<String> = listening
+        .iter()
+        .map(Listening::address)
+        .chain(datagram_sockets.iter().map(DatagramSocket::address))
+        .collect();
     announce(&addresses, shards);
     if let Some(address) = socket_addresses.first() {
         let port = address.port();
@@ -101,12 +112,13 @@ pub fn serve(
         guard: Arc::new(Guard::new(&config.guard, &config.proxy_protocol_from)),
         board: Board::new(shards),
         hash_key: random()?,
+        cookie_key: CookieKey::new(random()?, random()?),
         shards,
         assets,
     };
     let polls: Vec<Poll> = (0..shards).map(|_| Poll::new()).collect::<io::Result<_>>()?;
     let crew = Crew::new(Inboxes::new(&polls, &config.server)?);
-    let listeners = share_out(listening, shards, config)?;
+    let listeners = share_out((listening, datagram_sockets), shards, config)?;
     let mut notifier = Notifier::new(environment);
     notifier.ready();
     let mut alive = Alive::new(&notifier);
@@ -143,7 +155,7 @@ pub fn serve(
 fn run(
     crew: &Crew,
     makings: &Makings<'_>,
-    places: Vec<(Poll, Vec<Listening>)>,
+    places: Vec<(Poll, Sockets)>,
     (mut signals, steward): (Signals, Steward<'_>),
     after_turn: impl FnMut(&Shard<MioKernel>) -> Option<Duration>,
 ) -> io::Result<()> {
@@ -194,18 +206,14 @@ struct Makings<'a> {
     board: Arc<Board>,
     /// The same for all: it decides which shard is a channel's home.
     hash_key: u64,
+    /// The same for all: a peer may come to another shard with its next socket.
+    cookie_key: CookieKey,
     shards: u16,
     assets: fn(&str) -> Option<Asset>,
 }
 
 impl Makings<'_> {
-    fn make(
-        &self,
-        crew: &Crew,
-        index: u16,
-        poll: Poll,
-        listening: Vec<Listening>,
-    ) -> io::Result<Shard<MioKernel>> {
+    fn make(&self, crew: &Crew, index: u16, poll: Poll, sockets: Sockets) -> io::Result<Shard<MioKernel>> {
         let hub = Hub::new(
             self.config.hub.part_of(self.shards),
             self.config.all_rules(),
@@ -220,41 +228,52 @@ impl Makings<'_> {
             limits: self.config.connection.clone(),
             server_limits: self.config.server.clone(),
             guard: Arc::clone(&self.guard),
+            cookie_key: self.cookie_key,
             board: Arc::clone(&self.board),
             assets: self.assets,
         };
+        let datagram_bytes_max = self.config.server.datagram_bytes_max;
         let inboxes = Arc::clone(&crew.inboxes);
         let reserve = Arc::clone(&crew.reserve);
-        let kernel = MioKernel::new(poll, listening, (index, inboxes), reserve, crew.started)?;
+        let kernel =
+            MioKernel::new(poll, sockets, datagram_bytes_max, (index, inboxes), reserve, crew.started)?;
         Ok(Shard::new(kernel, setup))
     }
 }
 
 /// Gives every shard its listeners: those of the first, and for the others the same again where that can be.
-fn share_out(first: Vec<Listening>, shards: u16, config: &Config) -> io::Result<Vec<Vec<Listening>>> {
+fn share_out(first: Sockets, shards: u16, config: &Config) -> io::Result<Vec<Sockets>> {
     let mut all = Vec::new();
     for _ in 1..shards {
-        let again = first.iter().map(|listening| listening.of_another_shard(&config.server));
-        all.push(again.filter_map(Result::transpose).collect::<io::Result<_>>()?);
+        let streams = first.0.iter().map(|listening| listening.of_another_shard(&config.server));
+        let streams = streams.filter_map(Result::transpose).collect::<io::Result<_>>()?;
+        let datagrams = first.1.iter().map(|socket| socket.of_another_shard(&config.server));
+        all.push((streams, datagrams.filter_map(Result::transpose).collect::<io::Result<_>>()?));
     }
     all.insert(0, first);
     Ok(all)
 }
 
 /// The sockets that the service manager passed.
-fn listen_passed(config: &Config) -> Result<Vec<Listening>, ServeError> {
-    let mut listening = Vec::new();
+fn listen_passed(config: &Config) -> Result<Sockets, ServeError> {
+    let (mut listening, mut datagram_sockets) = (Vec::new(), Vec::new());
     for passed in take_passed()? {
-        listening.push(match passed {
+        match passed {
             Passed::Tcp(socket, address) => {
                 config.check_passed(address)?;
-                listen_passed_tcp(socket, &config.server)?
+                listening.push(listen_passed_tcp(socket, &config.server)?);
             }
-            Passed::Unix(socket, path) => listen_passed_unix(socket, path),
-            Passed::Udp(..) | Passed::UnixDatagram(..) => return Err(PassedError::Datagrams.into()),
-        });
+            Passed::Unix(socket, path) => listening.push(listen_passed_unix(socket, path)),
+            Passed::Udp(socket, address) => {
+                config.check_passed(address)?;
+                datagram_sockets.push(DatagramSocket::passed_udp(socket, &config.server)?);
+            }
+            Passed::UnixDatagram(socket, path) => {
+                datagram_sockets.push(DatagramSocket::passed_unix(socket, path, &config.server)?);
+            }
+        }
     }
-    Ok(listening)
+    Ok((listening, datagram_sockets))
 }
 
 fn socket_addresses(listening: &[Listening]) -> Vec<SocketAddr> {

@@ -17,7 +17,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sockeye_gateway::{Connection, Form, Limits, Out, Site, Tally};
+use sockeye_gateway::{Connection, CookieKey, Form, Limits, Out, Site, Tally};
 use sockeye_hub::{ClientId, ClientSetup, Hub, Now};
 use tracing::{debug, debug_span, warn};
 
@@ -28,8 +28,9 @@ use super::exchange::Exchange;
 use super::figures::Figures;
 use super::gather::Gather;
 use super::guard::Guard;
-use super::kernel::{Event, Kernel, LISTENER_TOKENS};
+use super::kernel::{DATAGRAM_TOKENS, Event, Kernel, LISTENER_TOKENS};
 use super::peer::Peer;
+use super::post::Post;
 use super::timer::Wheel;
 use crate::config::ServerLimits;
 
@@ -45,6 +46,8 @@ pub struct Setup {
     pub server_limits: ServerLimits,
     /// Who keeps count for all shards.
     pub guard: Arc<Guard>,
+    /// What proves the addresses of datagrams' senders: the same on all shards.
+    pub cookie_key: CookieKey,
     /// Where shards show each other their figures.
     pub board: Arc<Board>,
     /// The embedded pages.
@@ -56,6 +59,7 @@ pub struct Shard<K: Kernel> {
     pub(super) kernel: K,
     pub(super) peers: Vec<Option<Box<Peer<K::Stream>>>>,
     pub(super) desk: Desk,
+    pub(super) post: Post,
     pub(super) exchange: Exchange<K::Stream>,
     buffer: Box<[u8]>,
     events: Vec<Event>,
@@ -72,6 +76,7 @@ impl<K: Kernel> Shard<K> {
         let now = kernel.now();
         setup.hub.set_anonymous(setup.site.anonymous.clone(), now);
         let listeners = kernel.listeners() as u64;
+        let datagram_sockets = kernel.datagram_sockets();
         Shard {
             kernel,
             peers: Vec::new(),
@@ -79,6 +84,7 @@ impl<K: Kernel> Shard<K> {
             due: Vec::new(),
             buffer: vec![0; setup.server_limits.receive_bytes_max].into_boxed_slice(),
             next_stats_ms: now.ms,
+            post: Post::new(setup.cookie_key, datagram_sockets),
             next_show_ms: now.ms,
             has_news: false,
             exchange: Exchange::new(setup.hub.shard().count),
@@ -102,7 +108,10 @@ impl<K: Kernel> Shard<K> {
                 draining: false,
                 quiet: false,
                 // A listener may have connections that came before it was watched.
-                ready: (0..listeners).map(|index| LISTENER_TOKENS + index).collect(),
+                ready: (0..listeners)
+                    .map(|index| LISTENER_TOKENS + index)
+                    .chain((0..datagram_sockets as u64).map(|index| DATAGRAM_TOKENS + index))
+                    .collect(),
             },
         }
     }
@@ -154,9 +163,12 @@ impl<K: Kernel> Shard<K> {
 
         // What was asked of us is answered, and what we ask is asked less, until the inboxes are emptier.
         let waiting = if self.exchange.is_congested { 0 } else { waiting };
+        self.resume_datagrams();
         for _ in 0..waiting {
             let Some(token) = self.desk.ready.pop_front() else { break };
-            if token >= LISTENER_TOKENS {
+            if token >= DATAGRAM_TOKENS {
+                self.handle_datagram_turn(token);
+            } else if token >= LISTENER_TOKENS {
                 self.accept(token);
             } else {
                 self.at_desk(ClientId::from_u64(token), Desk::serve);
@@ -169,9 +181,13 @@ impl<K: Kernel> Shard<K> {
         self.post_letters();
         for _ in 0..self.desk.server_limits.writes_per_turn_max {
             let Some(client) = self.desk.hub.take_touched() else { break };
-            self.at_desk(client, |desk, peer, _| desk.flush(peer));
+            if !self.at_desk(client, |desk, peer, _| desk.flush(peer)) {
+                self.flush_session(client);
+            }
         }
+        self.send_mail();
         self.handle_timers();
+        self.tell_datagrams();
         self.post_letters();
         Ok(())
     }
@@ -185,6 +201,7 @@ impl<K: Kernel> Shard<K> {
             self.desk.wheel.next_ms(),
             self.desk.hub.poll_timeout(),
             Some(self.next_stats_ms),
+            self.post.poll_timeout(),
             self.exchange.drain.deadline_ms(),
             self.desk.leaves_ms,
             self.has_news.then_some(self.next_show_ms),
@@ -201,7 +218,10 @@ impl<K: Kernel> Shard<K> {
     #[inline]
     fn handle_event(&mut self, event: Event) {
         if event.token >= LISTENER_TOKENS {
-            return self.accept(event.token);
+            return match event.token {
+                DATAGRAM_TOKENS.. => self.handle_datagram_edge(event.token, event.readable || event.ended),
+                _ => self.accept(event.token),
+            };
         }
         let client = ClientId::from_u64(event.token);
         let Some(peer) = peer_of(&mut self.peers, client) else { return };
@@ -224,16 +244,17 @@ impl<K: Kernel> Shard<K> {
         }
     }
 
-    /// Works on one connection at the desk, and removes it if that was its end.
+    /// Works on one connection at the desk, and removes it if that was its end. Returns false where there is none.
     fn at_desk(
         &mut self,
         client: ClientId,
         work: impl FnOnce(&mut Desk, &mut Peer<K::Stream>, &mut [u8]) -> Fate,
-    ) {
-        let Some(peer) = peer_of(&mut self.peers, client) else { return };
+    ) -> bool {
+        let Some(peer) = peer_of(&mut self.peers, client) else { return false };
         if let Fate::Ends(why, error) = work(&mut self.desk, peer, &mut self.buffer) {
             self.remove(client, why, error.as_ref());
         }
+        true
     }
 
     fn accept(&mut self, token: u64) {
@@ -348,11 +369,13 @@ impl<K: Kernel> Shard<K> {
             self.at_desk(ClientId::from_u64(token), |desk, peer, _| desk.time_out(peer));
         }
         self.due = due;
+        self.handle_datagram_timers();
         if self.desk.hub.poll_timeout().is_some_and(|due_ms| due_ms <= self.desk.now.ms) {
             self.desk.hub.handle_timeout(self.desk.now);
         }
         if self.next_stats_ms <= self.desk.now.ms {
             self.next_stats_ms = self.desk.now.ms + self.desk.server_limits.stats_interval_ms;
+            self.desk.figures.datagrams_lost = self.kernel.datagrams_lost();
             self.publish_stats();
             let Desk { chronicle, hub, now, .. } = &mut self.desk;
             if chronicle.heard {

@@ -5,6 +5,7 @@
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use sockeye_gateway::datagram::KindCounts;
 use sockeye_gateway::{Asset, Pages, Protocol, Tally};
 use sockeye_hub::{Hub, Now, RefusalCode, Stats};
 
@@ -69,6 +70,7 @@ pub(super) fn object(shards: &[Shown], now: Now) -> Vec<u8> {
         "lagging": stats.lagging,
         "messages": { "in": stats.published, "out": stats.delivered },
         "bytes": { "in": figures.bytes_in, "out": figures.bytes_out },
+        "datagrams": datagrams(&figures),
         "gaps": stats.gaps,
         "history": { "messages": stats.history_messages, "bytes": stats.history_bytes },
         "outbox_bytes": stats.outbox_bytes,
@@ -78,6 +80,58 @@ pub(super) fn object(shards: &[Shown], now: Now) -> Vec<u8> {
     .to_string()
     .into_bytes()
 }
+
+/// What became of datagrams, shortly: it is to fit a datagram itself.
+fn datagrams(figures: &Figures) -> serde_json::Value {
+    let (udp, unix) = (&figures.datagrams.udp, &figures.datagrams.unix);
+    let both = |count: fn(&KindCounts) -> u64| count(udp) + count(unix);
+    serde_json::json!({
+        "udp": { "in": udp.received, "out": udp.sent },
+        "unixgram": { "in": unix.received, "out": unix.sent },
+        "ignored": both(|counts| counts.ignored),
+        "dropped": both(|counts| counts.dropped + counts.send_dropped),
+        "lost": figures.datagrams_lost,
+    })
+}
+
+/// A name, what it says, and the figure.
+type DatagramMetric = (&'static str, &'static str, fn(&KindCounts) -> u64);
+
+/// The counters of datagrams; sessions are among the connections.
+const DATAGRAM_METRICS: [DatagramMetric; 10] = [
+    ("sockeye_datagrams_received_total", "Datagrams received.", |counts| counts.received),
+    ("sockeye_datagrams_received_bytes_total", "Bytes received in datagrams.", |counts| {
+        counts.received_bytes
+    }),
+    ("sockeye_datagrams_sent_total", "Datagrams sent.", |counts| counts.sent),
+    ("sockeye_datagrams_sent_bytes_total", "Bytes sent in datagrams.", |counts| counts.sent_bytes),
+    ("sockeye_datagrams_cookies_total", "Cookies handed out.", |counts| counts.cookies),
+    (
+        "sockeye_datagrams_ignored_total",
+        "Datagrams that are never answered: a server's words, and what is no object.",
+        |counts| counts.ignored,
+    ),
+    (
+        "sockeye_datagrams_unanswered_total",
+        "Answers not sent: over three times what came from an unproved address, or no address to send to.",
+        |counts| counts.unanswered,
+    ),
+    (
+        "sockeye_datagrams_dropped_total",
+        "Datagrams dropped unread by a session with too much to read, or with too many requests under way.",
+        |counts| counts.dropped,
+    ),
+    (
+        "sockeye_datagrams_unsent_total",
+        "Datagrams that the system did not send: answers for want of room, others because there is no way.",
+        |counts| counts.send_dropped,
+    ),
+    (
+        "sockeye_datagrams_too_large_total",
+        "Messages announced as gaps because no datagram carries them.",
+        |counts| counts.too_large,
+    ),
+];
 
 /// The same figures in the Prometheus text format, version 0.0.4.
 fn metrics(shards: &[Shown], counts: &Counts, board: &Board, now: Now) -> String {
@@ -144,6 +198,17 @@ fn metrics(shards: &[Shown], counts: &Counts, board: &Board, now: Now) -> String
     }
     page.one("sockeye_received_bytes_total", "counter", "Bytes received.", figures.bytes_in);
     page.one("sockeye_sent_bytes_total", "counter", "Bytes sent.", figures.bytes_out);
+    for (name, help, figure) in DATAGRAM_METRICS {
+        page.family(name, "counter", help);
+        page.labelled(name, "protocol", Protocol::Udp.as_str(), figure(&figures.datagrams.udp));
+        page.labelled(name, "protocol", Protocol::UnixDatagram.as_str(), figure(&figures.datagrams.unix));
+    }
+    page.one(
+        "sockeye_datagrams_lost_total",
+        "counter",
+        "Datagrams that the kernel dropped because they came faster than they were read.",
+        figures.datagrams_lost,
+    );
     page.one("sockeye_reads_total", "counter", "Reads from sockets that brought something.", figures.reads);
     page.one("sockeye_writes_total", "counter", "Writes to sockets.", figures.writes);
 

@@ -9,6 +9,8 @@
 
 mod client;
 mod command;
+mod datagram;
+mod gram;
 mod hostile;
 mod http;
 mod http_client;

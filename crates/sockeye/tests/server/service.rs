@@ -4,7 +4,7 @@
 //! that the binary will be.
 
 use std::io::{BufRead as _, BufReader};
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::{UnixDatagram, UnixListener};
@@ -143,7 +143,35 @@ fn a_written_address_is_listened_on_beside_a_passed_socket() {
     let mut service = Service::start(&["--listen", "tcp:127.0.0.1:0"], vec![tcp.into()], &[]);
 
     let listening = service.listening();
-    assert_eq!((listening.len(), listening[0].as_str()), (2, format!("tcp:{address}").as_str()));
+    assert_eq!(listening[0], format!("tcp:{address}"));
+    // What was passed is all that is there of its kind; a written address has UDP beside it.
+    assert_eq!(listening.len(), 3);
+    assert_eq!(listening[2], listening[1].replace("tcp:", "udp:"));
+}
+
+#[test]
+fn passed_datagram_sockets_are_served() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("passed");
+    let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let to = udp.local_addr().unwrap();
+    let unix = UnixDatagram::bind(&path).unwrap();
+
+    let mut service = Service::start(&[], vec![udp.into(), unix.into()], &[]);
+
+    assert_eq!(service.listening(), [format!("udp:{to}"), format!("unixgram:{}", path.display())]);
+    let mut buffer = [0; 64];
+    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    client.send_to(br#"{"ping":1}"#, to).unwrap();
+    let length = client.recv(&mut buffer).unwrap();
+    assert_eq!(&buffer[..length], br#"{"pong":1}"#);
+    let (client, answers) = manager(folder.path());
+    client.send_to(br#"{"ping":2}"#, &path).unwrap();
+    assert_eq!(heard(&client), r#"{"pong":2}"#, "at {answers}");
+    service.terminate();
+    assert!(service.child.wait().unwrap().success());
+    assert!(path.exists(), "a passed socket's file is not the server's to remove");
 }
 
 #[test]

@@ -30,26 +30,34 @@ pub(crate) enum Act {
 
 /// A file that was read.
 pub(crate) struct Transcript {
-    pub(crate) over: Option<Vec<String>>,
-    pub(crate) steps: Vec<Step>,
+    /// From which step on it is played only over some sockets, and over which.
+    over: Vec<(usize, Vec<String>)>,
+    steps: Vec<Step>,
 }
 
 impl Transcript {
     pub(crate) fn parse(text: &str) -> Transcript {
-        let mut transcript = Transcript { over: None, steps: Vec::new() };
+        let mut transcript = Transcript { over: Vec::new(), steps: Vec::new() };
         for (index, line) in text.lines().enumerate() {
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
             match line.strip_prefix("over ") {
                 Some(sockets) => {
-                    assert!(transcript.steps.is_empty(), "`over` is the first line");
-                    transcript.over = Some(sockets.split(' ').map(str::to_owned).collect());
+                    let sockets = sockets.split(' ').map(str::to_owned).collect();
+                    transcript.over.push((transcript.steps.len(), sockets));
                 }
                 None => transcript.steps.push(step(index + 1, line)),
             }
         }
         transcript
+    }
+
+    /// What is played over a socket: everything, or what stands before the first `over` that does not name it.
+    pub(crate) fn steps_over(&self, socket: &str) -> &[Step] {
+        let is_without = |(_, sockets): &&(usize, Vec<String>)| !sockets.iter().any(|name| name == socket);
+        let end = self.over.iter().find(is_without).map_or(self.steps.len(), |(end, _)| *end);
+        &self.steps[..end]
     }
 }
 

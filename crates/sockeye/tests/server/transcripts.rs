@@ -1,4 +1,4 @@
-//! Every exchange of `docs/protocol`, unchanged, over WebSocket, TCP and a Unix socket.
+//! Every exchange of `docs/protocol`, unchanged, over WebSocket, TCP, UDP and both kinds of Unix socket.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -10,6 +10,7 @@ use serde_json::Value;
 use sockeye_wire::websocket::Opcode;
 
 use crate::client::{Frame, Lines, WebSocket, frame};
+use crate::gram::Grams;
 use crate::transcript::{Act, Transcript, Variables, bind, expand, matches};
 use crate::world::Server;
 
@@ -25,7 +26,7 @@ pattern = "live/#"
 kind = "live"
 "#;
 
-const SOCKETS: [&str; 3] = ["ws", "tcp", "unix"];
+const SOCKETS: [&str; 5] = ["ws", "tcp", "unix", "udp", "unixgram"];
 
 /// Files are played side by side; some of them wait for the server's clock.
 const PLAYERS: usize = 12;
@@ -79,48 +80,63 @@ fn play_all(shards: u16) {
 
 /// A client of a transcript.
 struct Client {
-    socket: Socket,
+    socket: Talk,
     held: Vec<u8>,
+    /// Held back datagrams, which cannot leave in one write.
+    held_grams: Vec<String>,
     last: String,
     is_open: bool,
     ended: bool,
 }
 
-enum Socket {
+enum Talk {
     Lines(Lines),
     WebSocket(Box<WebSocket>),
+    Grams(Grams),
 }
 
 impl Client {
     fn connect(server: &Server, socket: &str) -> Client {
         let socket = match socket {
-            "ws" => Socket::WebSocket(Box::new(WebSocket::open(server, "/ws"))),
-            "tcp" => Socket::Lines(Lines::over(server.connect())),
-            _ => Socket::Lines(Lines::over(server.connect_unix())),
+            "ws" => Talk::WebSocket(Box::new(WebSocket::open(server, "/ws"))),
+            "udp" => Talk::Grams(Grams::udp(server).prove()),
+            "unixgram" => Talk::Grams(Grams::unix(server).prove()),
+            "tcp" => Talk::Lines(Lines::over(server.connect())),
+            _ => Talk::Lines(Lines::over(server.connect_unix())),
         };
-        Client { socket, held: Vec::new(), last: String::new(), is_open: true, ended: false }
+        Client {
+            socket,
+            held: Vec::new(),
+            held_grams: Vec::new(),
+            last: String::new(),
+            is_open: true,
+            ended: false,
+        }
     }
 
     fn hold(&mut self, text: &str) {
         match &self.socket {
-            Socket::Lines(_) => self.held.extend_from_slice(format!("{text}\n").as_bytes()),
-            Socket::WebSocket(_) => self.held.extend_from_slice(&frame(Opcode::Text, text.as_bytes())),
+            Talk::Grams(_) => self.held_grams.push(text.to_owned()),
+            Talk::Lines(_) => self.held.extend_from_slice(format!("{text}\n").as_bytes()),
+            Talk::WebSocket(_) => self.held.extend_from_slice(&frame(Opcode::Text, text.as_bytes())),
         }
     }
 
     fn flush(&mut self) {
         let held = std::mem::take(&mut self.held);
         match &mut self.socket {
-            Socket::Lines(lines) => lines.0.stream.write_all(&held).unwrap(),
-            Socket::WebSocket(socket) => socket.stream().write_all(&held).unwrap(),
+            Talk::Grams(grams) => self.held_grams.drain(..).for_each(|text| grams.ask(&text)),
+            Talk::Lines(lines) => lines.0.stream.write_all(&held).unwrap(),
+            Talk::WebSocket(socket) => socket.stream().write_all(&held).unwrap(),
         }
     }
 
     /// The next message; `None` when the server has ended the connection.
     fn next(&mut self) -> Option<String> {
         match &mut self.socket {
-            Socket::Lines(lines) => lines.next(),
-            Socket::WebSocket(socket) => match socket.receive() {
+            Talk::Grams(grams) => Some(grams.receive_shared()),
+            Talk::Lines(lines) => lines.next(),
+            Talk::WebSocket(socket) => match socket.receive() {
                 Frame::Text(text) => Some(text),
                 Frame::Close(..) | Frame::End => None,
                 other => panic!("not a message: {other:?}"),
@@ -136,8 +152,8 @@ impl Client {
     fn close(&mut self) {
         self.is_open = false;
         match &mut self.socket {
-            Socket::Lines(_) => {}
-            Socket::WebSocket(socket) => {
+            Talk::Lines(_) | Talk::Grams(_) => {}
+            Talk::WebSocket(socket) => {
                 socket.send_close(Some(1000), "");
                 while !matches!(socket.receive(), Frame::Close(..)) {}
             }
@@ -147,12 +163,9 @@ impl Client {
 
 fn play(server: &Server, text: &str, socket: &str, channel: &str) -> Result<(), String> {
     let transcript = Transcript::parse(text);
-    if transcript.over.is_some_and(|over| !over.iter().any(|name| name == socket)) {
-        return Ok(());
-    }
     let mut clients: BTreeMap<char, Client> = BTreeMap::new();
     let mut variables = Variables::new();
-    let mut steps = transcript.steps.iter().peekable();
+    let mut steps = transcript.steps_over(socket).iter().peekable();
     while let Some(step) = steps.next() {
         let client = clients.entry(step.client).or_insert_with(|| Client::connect(server, socket));
         let at = |failure: String| format!("line {}: {failure}", step.line);
@@ -211,7 +224,7 @@ fn play(server: &Server, text: &str, socket: &str, channel: &str) -> Result<(), 
             Act::Closes => client.close(),
             Act::Ends => {
                 client.ended = true;
-                if let Socket::Lines(lines) = &client.socket {
+                if let Talk::Lines(lines) = &client.socket {
                     lines.0.stream.finish();
                 }
             }

@@ -87,6 +87,8 @@ impl Server {
         let mut child = command
             .args(["serve", "--json", "--listen", "tcp:127.0.0.1:0", "--listen"])
             .arg(format!("unix:{}", unix.display()))
+            .arg("--listen")
+            .arg(format!("unixgram:{}", folder.path().join("d.sock").display()))
             .arg("--config")
             .arg(&file)
             .args(shards)
@@ -129,6 +131,11 @@ impl Server {
     /// Its Unix socket.
     pub(crate) fn unix(&self) -> &Path {
         &self.unix
+    }
+
+    /// Its Unix datagram socket.
+    pub(crate) fn unixgram(&self) -> PathBuf {
+        self.folder.path().join("d.sock")
     }
 
     /// Connects by TCP.

@@ -32,11 +32,6 @@ pub enum PassedError {
     /// The variables are wrong.
     #[error("the service manager's sockets cannot be taken: {0}")]
     Variables(io::Error),
-    /// Datagrams are not served.
-    #[error(
-        "a datagram socket was passed, and datagrams are not served: remove ListenDatagram= from the socket unit"
-    )]
-    Datagrams,
     /// A descriptor is no socket that can be served.
     #[error("the socket {name:?} (descriptor {number}) that was passed {why}")]
     Unusable {

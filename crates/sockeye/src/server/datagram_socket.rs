@@ -1,0 +1,256 @@
+//! Datagram sockets: bound once, read and written for everybody.
+//!
+//! UDP is received on the port of every TCP address, unless the configuration says otherwise, and wherever a `udp:`
+//! address says so. Deliberately absent: connected sockets. One socket hears all peers, and its answers come from the
+//! address that they asked.
+
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+use super::listen::{ListenError, Listening, Order, is_family_missing, listen, local_addresses, refused};
+use crate::address::{Address, Base, UnixName};
+use crate::config::{Config, ServerLimits};
+
+/// A datagram socket of the server.
+pub(super) enum DatagramSocket {
+    /// UDP.
+    Udp(mio::net::UdpSocket),
+    /// UDP that the service manager has bound: there is one of it.
+    PassedUdp(mio::net::UdpSocket),
+    /// A Unix-domain datagram socket.
+    Unix(UnixDatagramSocket),
+}
+
+/// A Unix-domain datagram socket and its path, which goes when it goes.
+pub(super) struct UnixDatagramSocket {
+    pub(super) socket: mio::net::UnixDatagram,
+    /// One that was passed may have none.
+    path: Option<PathBuf>,
+    /// Somebody else made it, and it outlives us.
+    was_passed: bool,
+}
+
+impl Drop for UnixDatagramSocket {
+    fn drop(&mut self) {
+        if let Some(path) = self.path.as_ref().filter(|_| !self.was_passed) {
+            // If somebody removed it already, that was what we were about to do.
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+impl AsFd for DatagramSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            DatagramSocket::Udp(udp) | DatagramSocket::PassedUdp(udp) => udp.as_fd(),
+            DatagramSocket::Unix(unix) => unix.socket.as_fd(),
+        }
+    }
+}
+
+impl DatagramSocket {
+    /// The address, as it is: with the port that the system chose.
+    pub(super) fn address(&self) -> String {
+        match self {
+            DatagramSocket::Udp(udp) | DatagramSocket::PassedUdp(udp) => {
+                udp.local_addr().map_or_else(|_| "udp:?".into(), |local| format!("udp:{local}"))
+            }
+            DatagramSocket::Unix(UnixDatagramSocket { path: Some(path), .. }) => {
+                format!("unixgram:{}", path.display())
+            }
+            DatagramSocket::Unix(_) => "unixgram:?".into(),
+        }
+    }
+
+    /// The IP address and port, of a UDP socket.
+    pub(super) fn socket_address(&self) -> Option<SocketAddr> {
+        match self {
+            DatagramSocket::Udp(udp) | DatagramSocket::PassedUdp(udp) => udp.local_addr().ok(),
+            DatagramSocket::Unix(_) => None,
+        }
+    }
+
+    /// Takes a UDP socket that the service manager passed: it is bound already.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(super) fn passed_udp(socket: std::net::UdpSocket, limits: &ServerLimits) -> io::Result<Self> {
+        let socket = Socket::from(socket);
+        set_options(&socket, limits)?;
+        Ok(DatagramSocket::PassedUdp(mio::net::UdpSocket::from_std(socket.into())))
+    }
+
+    /// The same again for another shard, where that can be: the kernel keeps a peer on one of them. What cannot be
+    /// shared is served by the first shard alone.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(super) fn of_another_shard(&self, limits: &ServerLimits) -> io::Result<Option<DatagramSocket>> {
+        match self {
+            DatagramSocket::Udp(udp) => {
+                bind_udp(udp.local_addr()?, limits, Order::Later).map(DatagramSocket::Udp).map(Some)
+            }
+            DatagramSocket::PassedUdp(_) | DatagramSocket::Unix(_) => Ok(None),
+        }
+    }
+
+    /// The same for a Unix datagram socket.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(super) fn passed_unix(
+        socket: UnixDatagram,
+        path: Option<PathBuf>,
+        limits: &ServerLimits,
+    ) -> io::Result<Self> {
+        let socket = Socket::from(socket);
+        set_options(&socket, limits)?;
+        let socket = mio::net::UnixDatagram::from_std(socket.into());
+        Ok(DatagramSocket::Unix(UnixDatagramSocket { socket, path, was_passed: true }))
+    }
+}
+
+/// Whether an address is one of datagrams.
+fn is_datagram(address: &Address) -> bool {
+    matches!(address.base, Base::Udp(_) | Base::UnixDatagram(_))
+}
+
+/// Receives at one address as written, which may mean several sockets (`localhost` is an IPv4 and an IPv6 address).
+///
+/// # Errors
+/// See [`ListenError`].
+fn bind(address: &Address, limits: &ServerLimits, shards: u16) -> Result<Vec<DatagramSocket>, ListenError> {
+    let unusable = |why: String| Err(ListenError::Unusable { address: address.clone(), why });
+    if !address.layers.is_empty() {
+        return unusable("the server takes no layers over datagrams".into());
+    }
+    if let Some(option) = address.options.given_beside(&[]).first() {
+        return unusable(format!("the server has no use for the option {option}: leave it out"));
+    }
+    match &address.base {
+        Base::Udp(at) => {
+            let mut sockets = Vec::new();
+            let mut port = at.port;
+            for ip in local_addresses(&at.host, address)? {
+                match bind_udp(SocketAddr::new(ip, port), limits, Order::first(shards)) {
+                    Ok(socket) => {
+                        // With port 0 the second family takes the port that the first was given.
+                        port = socket.local_addr().map_or(port, |local| local.port());
+                        sockets.push(DatagramSocket::Udp(socket));
+                    }
+                    // A system without IPv6 is no reason not to receive on IPv4.
+                    Err(error) if !sockets.is_empty() && is_family_missing(&error) => {}
+                    Err(error) => return Err(refused(address, error)),
+                }
+            }
+            Ok(sockets)
+        }
+        Base::UnixDatagram(UnixName::Path(path)) => bind_unix(path, limits)
+            .map(|socket| vec![DatagramSocket::Unix(socket)])
+            .map_err(|error| refused(address, error)),
+        _ => unusable("the server receives datagrams at paths only: give unixgram:/run/sockeye.dgram".into()),
+    }
+}
+
+/// The sockets of one shard: listeners, and those of datagrams.
+pub(super) type Sockets = (Vec<Listening>, Vec<DatagramSocket>);
+
+/// Opens the sockets of an address as the configuration means it.
+///
+/// # Errors
+/// See [`ListenError`].
+pub(super) fn open(address: &Address, config: &Config, shards: u16) -> Result<Sockets, ListenError> {
+    if is_datagram(address) {
+        Ok((Vec::new(), bind(address, &config.server, shards)?))
+    } else if config.datagrams {
+        listen_for_both(address, &config.server, shards)
+    } else {
+        Ok((listen(address, &config.server, shards)?, Vec::new()))
+    }
+}
+
+/// Listens at one address of streams, and receives UDP on its port where it has one.
+///
+/// # Errors
+/// See [`ListenError`]. A port that was asked for must be free for both.
+fn listen_for_both(address: &Address, limits: &ServerLimits, shards: u16) -> Result<Sockets, ListenError> {
+    /// A port that the system chose for TCP may be another's for UDP: so often it is asked for the next one.
+    const TRIES: usize = 16;
+    let is_chosen = matches!(&address.base, Base::Tcp(at) if at.port == 0);
+    let mut tries = 1;
+    loop {
+        let listening = listen(address, limits, shards)?;
+        match bind_beside(&listening, limits, shards) {
+            Err(ListenError::InUse { .. }) if is_chosen && tries < TRIES => tries += 1,
+            sockets => return Ok((listening, sockets?)),
+        }
+    }
+}
+
+/// Receives UDP on the port of every TCP listener.
+fn bind_beside(
+    listening: &[Listening],
+    limits: &ServerLimits,
+    shards: u16,
+) -> Result<Vec<DatagramSocket>, ListenError> {
+    let addresses = listening.iter().filter_map(Listening::socket_address);
+    let bind = |address: SocketAddr| match bind_udp(address, limits, Order::first(shards)) {
+        Ok(socket) => Ok(DatagramSocket::Udp(socket)),
+        Err(error) => Err(refused(&Address::udp(address.ip().to_string(), address.port()), error)),
+    };
+    addresses.map(bind).collect()
+}
+
+fn bind_udp(address: SocketAddr, limits: &ServerLimits, order: Order) -> io::Result<mio::net::UdpSocket> {
+    let kind = Type::DGRAM.nonblocking().cloexec();
+    let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::UDP))?;
+    if address.is_ipv6() {
+        // Each family has its own socket, so that what is received on is what is written.
+        socket.set_only_v6(true)?;
+    }
+    set_options(&socket, limits)?;
+    // As TCP listeners do: the first one binds as if it were alone, so that two servers cannot share a port unknowingly.
+    socket.set_reuse_port(order == Order::Later)?;
+    socket.bind(&address.into())?;
+    socket.set_reuse_port(order != Order::Only)?;
+    Ok(mio::net::UdpSocket::from_std(socket.into()))
+}
+
+fn bind_unix(path: &Path, limits: &ServerLimits) -> io::Result<UnixDatagramSocket> {
+    let socket = Socket::new(Domain::UNIX, Type::DGRAM.nonblocking().cloexec(), None)?;
+    set_options(&socket, limits)?;
+    let address = SockAddr::unix(path)?;
+    if let Err(error) = socket.bind(&address) {
+        if error.kind() != io::ErrorKind::AddrInUse || !is_stale(path)? {
+            return Err(error);
+        }
+        // Its server was killed: nobody receives behind this path any more.
+        fs::remove_file(path)?;
+        socket.bind(&address)?;
+    }
+    let socket = mio::net::UnixDatagram::from_std(socket.into());
+    Ok(UnixDatagramSocket { socket, path: Some(path.to_owned()), was_passed: false })
+}
+
+fn set_options(socket: &Socket, limits: &ServerLimits) -> io::Result<()> {
+    socket.set_nonblocking(true)?;
+    socket.set_recv_buffer_size(limits.datagram_buffer_bytes)?;
+    // On Unix, what is sent stays in our buffer until it is read.
+    socket.set_send_buffer_size(limits.datagram_buffer_bytes)
+}
+
+/// Says whether a socket file is left over: it is a socket, and connecting to it is refused.
+fn is_stale(path: &Path) -> io::Result<bool> {
+    use std::os::unix::fs::FileTypeExt as _;
+    if !fs::symlink_metadata(path)?.file_type().is_socket() {
+        return Err(io::ErrorKind::AlreadyExists.into());
+    }
+    let connected = UnixDatagram::unbound()?.connect(path);
+    Ok(matches!(connected, Err(error) if error.kind() == io::ErrorKind::ConnectionRefused))
+}

@@ -1,0 +1,169 @@
+//! Datagrams from outside: proof, sessions, loss that is told, and a hundred thousand who lie about their address.
+
+use std::net::UdpSocket;
+use std::os::unix::net::UnixDatagram;
+
+use crate::gram::Grams;
+use crate::world::Server;
+
+#[test]
+fn a_sensor_publishes_with_one_datagram_and_a_subscriber_proves_itself() {
+    let server = Server::start();
+    let mut ear = server.lines();
+    ear.ask(r#"{"sub":"sensors/1","id":1}"#);
+    let mut gram = Grams::udp(&server).prove();
+    gram.ask(r#"{"sub":"sensors/1","id":1}"#);
+    assert_eq!(gram.receive_value()["ok"], 1);
+
+    // A socket of its own, which nobody knows and nobody answers.
+    UdpSocket::bind("127.0.0.1:0")
+        .unwrap()
+        .send_to(br#"{"pub":"sensors/1","data":21.5}"#, server.tcp())
+        .unwrap();
+
+    let over_lines = ear.receive();
+    let over_udp = gram.receive_value();
+    assert_eq!(over_lines["data"], 21.5);
+    assert_eq!(over_udp, over_lines);
+    wait_for(&server, "sockeye_connections{protocol=\"udp\"}", |figure| figure == 1);
+}
+
+#[test]
+fn a_hundred_thousand_forged_addresses_leave_memory_bounded() {
+    let server = Server::start();
+    let to = server.tcp();
+    let texts = [
+        r#"{"sub":"forged","id":1}"#,
+        r#"{"pub":"forged","data":1,"id":1}"#,
+        r#"{"ping":1,"cookie":"0123456789abcdef"}"#,
+    ];
+    // A few first, so that what is made once is made.
+    let forge = |numbers: std::ops::Range<u32>| {
+        for number in numbers {
+            let [_, a, b, c] = number.to_be_bytes();
+            let from = (std::net::Ipv4Addr::new(127, 1 + a, b, c), 0);
+            let Ok(socket) = UdpSocket::bind(from) else { continue };
+            socket.send_to(texts[number as usize % texts.len()].as_bytes(), to).unwrap();
+            if number % 64 == 63 {
+                // The last of every few waits for its answer, so that none of them is lost for want of room.
+                let mut last = [0; 256];
+                socket.send_to(b"{\"ping\":1}", to).unwrap();
+                while !socket.recv(&mut last).is_ok_and(|length| last[..length].starts_with(b"{\"pong\"")) {}
+            }
+        }
+    };
+    forge(0..1_000);
+    let before = server.resident_bytes();
+
+    forge(1_000..100_000);
+
+    let grown = server.resident_bytes().saturating_sub(before);
+    assert!(grown < 2 << 20, "{grown} bytes more after 99,000 addresses");
+    wait_for(&server, "sockeye_connections{protocol=\"udp\"}", |figure| figure == 0);
+    wait_for(&server, "sockeye_datagrams_lost_total", |figure| figure == 0);
+    wait_for(&server, "sockeye_datagrams_received_total{protocol=\"udp\"}", |figure| figure > 100_000);
+    wait_for(&server, "sockeye_datagrams_cookies_total{protocol=\"udp\"}", |figure| figure > 66_000);
+    wait_for(&server, "sockeye_subscriptions", |figure| figure == 0);
+}
+
+#[test]
+fn a_unix_subscriber_that_reads_late_misses_nothing() {
+    let server = Server::start();
+    let mut gram = Grams::unix(&server).prove();
+    gram.ask(r#"{"sub":"slow","id":1}"#);
+    gram.receive();
+    let mut publisher = server.lines();
+    let mut other = Grams::unix(&server).prove();
+    other.ask(r#"{"sub":"slow","id":1}"#);
+    other.receive();
+
+    // More than fits the queue of a socket on most systems.
+    const MESSAGES: u64 = 400;
+    for n in 1..=MESSAGES {
+        assert_eq!(publisher.ask(&format!(r#"{{"pub":"slow","data":{n},"id":{n}}}"#))["ok"], n);
+        // Who reads is not held up by who does not.
+        assert_eq!(other.receive_value()["data"], n);
+    }
+
+    // The channel keeps 64 messages: what was not in the outbox either would be announced.
+    let mut next = 1;
+    while next <= MESSAGES {
+        let heard = gram.receive_value();
+        assert_eq!(heard["data"], next, "{heard}");
+        next += 1;
+    }
+}
+
+#[test]
+fn who_is_not_bound_publishes_and_cannot_be_answered() {
+    let server = Server::start();
+    let mut ear = server.lines();
+    ear.ask(r#"{"sub":"a","id":1}"#);
+
+    let unbound = UnixDatagram::unbound().unwrap();
+    unbound.send_to(br#"{"pub":"a","data":"hi","id":1}"#, server.unixgram()).unwrap();
+
+    assert_eq!(ear.receive()["data"], "hi");
+    wait_for(&server, "sockeye_datagrams_unanswered_total{protocol=\"unixgram\"}", |figure| figure == 1);
+}
+
+#[test]
+fn a_drain_tells_sessions_when_to_come_back() {
+    let mut server = Server::start();
+    let (mut udp, mut unix) = (Grams::udp(&server).prove(), Grams::unix(&server).prove());
+    for gram in [&mut udp, &mut unix] {
+        gram.ask(r#"{"sub":"a","id":1}"#);
+        gram.receive();
+    }
+
+    server.terminate();
+
+    for gram in [&mut udp, &mut unix] {
+        assert_eq!(gram.receive(), r#"{"bye":"drain","reconnect":[500,15000]}"#);
+    }
+    assert!(server.wait().success());
+}
+
+#[test]
+fn a_subscriber_that_is_gone_is_forgotten() {
+    let server = Server::start();
+    let mut gram = Grams::unix(&server).prove();
+    gram.ask(r#"{"sub":"a","id":1}"#);
+    gram.receive();
+    wait_for(&server, "sockeye_connections{protocol=\"unixgram\"}", |figure| figure == 1);
+
+    drop(gram);
+    let mut publisher = server.lines();
+    publisher.ask(r#"{"pub":"a","data":1,"id":1}"#);
+
+    server.wait_until("the session is gone", |server| {
+        server.metric("sockeye_connections{protocol=\"unixgram\"}") == 0
+    });
+}
+
+#[test]
+fn two_servers_never_talk_to_each_other() {
+    let (one, two) = (Server::start(), Server::start());
+
+    // A datagram that claims to be from the other server can only be forged on this machine by a raw socket: what one
+    // says is carried to the other by hand, until one of them is silent.
+    let mut gram = Grams::udp(&one);
+    for text in [
+        r#"{"sub":"a"}"#,
+        r#"{"ping":1}"#,
+        r#"{"pub":"a","data":1,"id":1}"#,
+        r#"{"dance":1,"why":"a longer one"}"#,
+    ] {
+        gram.send(text);
+        let said = gram.receive();
+        let mut carrier = Grams::udp(&two);
+        carrier.send(&said);
+        carrier.send(r#"{"ping":"after"}"#);
+        assert_eq!(carrier.receive(), r#"{"pong":"after"}"#, "{said} was answered");
+    }
+}
+
+/// What other shards have counted comes a moment later.
+fn wait_for(server: &Server, metric: &str, is_it: impl Fn(u64) -> bool) {
+    server.wait_until(metric, |server| is_it(server.metric(metric)));
+}
