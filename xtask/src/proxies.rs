@@ -40,6 +40,8 @@ struct Proxy {
     example: &'static str,
     /// The line of the example that says where the proxy listens, and what stands there on a given port.
     listens: (&'static str, fn(u16) -> String),
+    /// What the example says that sockeye.toml must have, beside the name.
+    config: &'static str,
     /// Makes the command from the program, the folder and the file of the configuration, which lies in it.
     command: fn(&Path, &Path, &Path) -> Result<Command>,
 }
@@ -51,6 +53,7 @@ const PROXIES: [Proxy; 3] = [
         package: "nginx",
         example: "docs/examples/nginx.conf",
         listens: ("listen 80;", |port| format!("listen 127.0.0.1:{port};")),
+        config: "",
         command: nginx,
     },
     Proxy {
@@ -59,6 +62,7 @@ const PROXIES: [Proxy; 3] = [
         package: "haproxy",
         example: "docs/examples/haproxy.cfg",
         listens: ("bind :80", |port| format!("bind 127.0.0.1:{port}")),
+        config: "proxy_protocol_from = [\"127.0.0.1\"]\n",
         command: haproxy,
     },
     Proxy {
@@ -67,6 +71,7 @@ const PROXIES: [Proxy; 3] = [
         package: "caddy",
         example: "docs/examples/Caddyfile",
         listens: ("chat.example {", |port| format!("http://{NAME}:{port}, http://127.0.0.1:{port} {{")),
+        config: "",
         command: caddy,
     },
 ];
@@ -132,6 +137,9 @@ fn check(workspace: &Workspace, binary: &Path, proxy: &Proxy) -> Result<Outcome>
     everything_goes_through(&running)?;
     pages_are_known_by_their_origin(&running)?;
     what_is_inside_stays_inside(&running)?;
+    if !proxy.config.is_empty() {
+        the_clients_address_comes_through(&running)?;
+    }
     let foreign = match clients::check_python(workspace, &format!("127.0.0.1:{}", running.port)) {
         Ok(()) => "; Python's websockets",
         Err(error) if error.is::<Missing>() => "",
@@ -151,7 +159,7 @@ fn start<'a>(
     let folder = std::env::temp_dir().join(format!("sockeye-{}-{}", proxy.program, std::process::id()));
     std::fs::create_dir_all(&folder)?;
     let config = folder.join("sockeye.toml");
-    std::fs::write(&config, format!("names = [\"{NAME}\"]\n"))?;
+    std::fs::write(&config, format!("names = [\"{NAME}\"]\n{}", proxy.config))?;
     let server = Server::start(binary, &["--config", &config.to_string_lossy()])?;
     // Another program may take the port before the proxy does; then it ends, and the next wait says so.
     let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
@@ -256,6 +264,16 @@ fn pages_are_known_by_their_origin(running: &Running<'_>) -> Result<()> {
 fn what_is_inside_stays_inside(running: &Running<'_>) -> Result<()> {
     running.expect("/metrics", &[], "403")?;
     running.expect("/healthz", &[], "403")
+}
+
+/// With the PROXY protocol the server knows whom the proxy relays.
+fn the_clients_address_comes_through(running: &Running<'_>) -> Result<()> {
+    let mut command = running.sockeye("sub", "--from");
+    let mut system = Conversation::start("sockeye sub", command.args(["--json", "$sys/#"]))?;
+    system.hear("the figures of a second", |line| line.contains("$sys/stats"))?;
+    running.expect("/ch/proxies/address", &["--interface", "127.0.0.9", "-d", "who am I"], "200")?;
+    system.hear("the client's address", |line| line.contains("\"address\":\"127.0.0.9:"))?;
+    Ok(())
 }
 
 /// The goodbye of a server that drains reaches who listens through the proxy.

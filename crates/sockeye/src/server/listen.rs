@@ -165,6 +165,16 @@ impl Listening {
     }
 }
 
+/// Says whether sockets that were passed, by their addresses, are all that an address means: it is not opened again then.
+pub(super) fn is_covered(address: &Address, passed: &[String]) -> bool {
+    match &address.base {
+        Base::Tcp(at) => local_addresses(&at.host, address).is_ok_and(|ips| {
+            ips.iter().all(|ip| passed.contains(&format!("tcp:{}", SocketAddr::new(*ip, at.port))))
+        }),
+        _ => passed.contains(&address.to_string()),
+    }
+}
+
 /// The local addresses that a host stands for.
 pub(super) fn local_addresses(host: &str, address: &Address) -> Result<Vec<IpAddr>, ListenError> {
     // `localhost` is not looked up: it is loopback by definition (RFC 6761, 6.3).

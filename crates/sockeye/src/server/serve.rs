@@ -22,7 +22,7 @@ use super::datagram_socket::{DatagramSocket, Sockets, open};
 use super::guard::Guard;
 use super::inbox::Inboxes;
 use super::letter::Control;
-use super::listen::{ListenError, Listening, listen_passed_tcp, listen_passed_unix};
+use super::listen::{ListenError, Listening, is_covered, listen_passed_tcp, listen_passed_unix};
 use super::mio::MioKernel;
 use super::service::{Notifier, Passed, PassedError, take_passed};
 use super::shard::{Setup, Shard};
@@ -65,7 +65,8 @@ pub fn serve(
     let (mut listening, mut datagram_sockets) = listen_passed(config)?;
     // A passed socket stands for the default address, not for one that somebody wrote.
     if listening.is_empty() && datagram_sockets.is_empty() || config.listen_written {
-        for address in &config.listen {
+        let passed: Vec<String> = listening.iter().map(Listening::address).collect();
+        for address in config.listen.iter().filter(|address| !is_covered(address, &passed)) {
             let (streams, datagrams) = open(address, config, shards)?;
             listening.extend(streams);
             datagram_sockets.extend(datagrams);

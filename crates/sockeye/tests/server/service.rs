@@ -175,6 +175,20 @@ fn passed_datagram_sockets_are_served() {
 }
 
 #[test]
+fn an_address_that_was_passed_is_not_opened_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("passed.sock");
+    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+    let unix = UnixListener::bind(&path).unwrap();
+    let (address, path) = (format!("tcp:{}", tcp.local_addr().unwrap()), format!("unix:{}", path.display()));
+
+    let flags = ["--listen", &address, "--listen", &path];
+    let mut service = Service::start(&flags, vec![tcp.into(), unix.into()], &[]);
+
+    assert_eq!(service.listening(), [address, path]);
+}
+
+#[test]
 fn what_was_passed_and_cannot_be_served_is_refused_with_a_reason() {
     let everywhere = || OwnedFd::from(TcpListener::bind("0.0.0.0:0").unwrap());
     let file = || OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
@@ -203,7 +217,7 @@ fn what_was_passed_and_cannot_be_served_is_refused_with_a_reason() {
 }
 
 #[test]
-fn the_service_manager_hears_ready_alive_and_stopping() {
+fn the_service_manager_hears_ready_alive_reloading_and_stopping() {
     let folder = tempfile::tempdir().unwrap();
     let (manager, path) = manager(folder.path());
     let variables = [("NOTIFY_SOCKET", path.as_str()), ("WATCHDOG_USEC", "100000")];
@@ -214,6 +228,11 @@ fn the_service_manager_hears_ready_alive_and_stopping() {
     // An idle server comes round for its watchdog.
     assert_eq!([heard(&manager), heard(&manager)], ["WATCHDOG=1", "WATCHDOG=1"]);
     service.listening();
+    let id = rustix::process::Pid::from_child(&service.child);
+    rustix::process::kill_process(id, rustix::process::Signal::HUP).unwrap();
+    let reloading = notified(&manager);
+    assert!(reloading.starts_with("RELOADING=1\nMONOTONIC_USEC="), "{reloading}");
+    assert_eq!(notified(&manager), "READY=1\nSTATUS=serving");
     service.terminate();
     assert_eq!(notified(&manager), "STOPPING=1\nSTATUS=draining\nEXTEND_TIMEOUT_USEC=15000000");
     assert!(service.child.wait().unwrap().success());
