@@ -19,7 +19,7 @@ use crate::server::{self, Reloading};
     sockeye serve --config sockeye.toml              every key: sockeye check --print\n\n\
     SIGTERM or SIGINT ends it in good order: clients are told when to come back. A second one ends it at once.")]
 pub(super) struct Serve {
-    /// Listen on ADDRESS: tcp:HOST:PORT or unix:PATH; may be given several times [default: tcp:localhost:7625]
+    /// Listen on ADDRESS: tcp:HOST:PORT (and UDP there), unix:PATH, udp:HOST:PORT or unixgram:PATH; may be given several times [default: tcp:localhost:7625]
     #[arg(long, value_name = "ADDRESS")]
     listen: Vec<Address>,
     /// Read the configuration from FILE (TOML); flags beat it

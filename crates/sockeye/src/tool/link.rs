@@ -78,7 +78,11 @@ impl Link {
             Base::WebSocket(url) if !url.secure => {
                 Stream::Tcp(connect_tcp(address, &url.server.host, url.server.port)?)
             }
-            _ => return unusable("give ws://HOST:PORT/ws, tcp:HOST:PORT or unix:PATH"),
+            _ => {
+                return unusable(
+                    "give ws://HOST:PORT/ws, tcp:HOST:PORT, unix:PATH, udp:HOST:PORT or unixgram:PATH",
+                );
+            }
         };
         let mut buffer = vec![0; 64 << 10];
         let mut end = 0;

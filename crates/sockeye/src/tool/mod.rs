@@ -3,6 +3,7 @@
 //! Deliberately absent: flags and exit codes, which are in `cli`.
 
 mod error;
+mod gram;
 mod link;
 mod publish;
 mod subscribe;

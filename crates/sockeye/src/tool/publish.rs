@@ -8,6 +8,7 @@ use serde_json::Value;
 use sockeye_wire::json;
 
 use super::ToolError;
+use super::gram::{Grams, is_datagram, key};
 use super::link::{Link, Speaker};
 use crate::address::Address;
 
@@ -28,6 +29,9 @@ pub enum Payload<'a> {
 /// # Errors
 /// The first refusal, or the end of the connection before everything was answered.
 pub fn publish(address: &Address, channel: &str, payload: Payload<'_>) -> Result<u64, ToolError> {
+    if is_datagram(address) {
+        return publish_datagrams(address, channel, payload);
+    }
     let link = Link::connect(address)?;
     let speaker = link.speaker();
     // A token for each message that may be under way: taken before sending, given back by the answer.
@@ -57,6 +61,32 @@ pub fn publish(address: &Address, channel: &str, payload: Payload<'_>) -> Result
     drop(sender);
     // The reader ends with the connection; what it has to say after the last answer is of no interest.
     let _ = reader.join();
+    Ok(sent)
+}
+
+/// The same in datagrams: one after the other, each repeated until it is answered.
+fn publish_datagrams(address: &Address, channel: &str, payload: Payload<'_>) -> Result<u64, ToolError> {
+    let mut grams = Grams::connect(address)?;
+    let mut sent = 0;
+    let mut send = |payload: &[u8]| {
+        sent += 1;
+        let request = String::from_utf8(request(channel, payload, sent)).expect("requests are JSON");
+        let fields = request.trim_start_matches('{').strip_suffix('}').expect("it is an object");
+        // A repetition that was not needed is known by its key, and publishes nothing.
+        let fields = format!("{fields},\"key\":\"{}\"", key());
+        grams.ask(&fields, |said| said.get("ok").and_then(Value::as_u64) == Some(sent)).map(|_| ())
+    };
+    match payload {
+        Payload::One(message) => send(message)?,
+        Payload::Lines(input) => {
+            for line in input.split(b'\n') {
+                send(
+                    &line
+                        .map_err(|source| ToolError::Output { what: "cannot read standard input", source })?,
+                )?;
+            }
+        }
+    }
     Ok(sent)
 }
 

@@ -24,7 +24,7 @@ pub(crate) fn run(arguments: &[&str], input: &[u8]) -> Ran {
     finish(spawn(&mut command, input))
 }
 
-fn spawn(command: &mut Command, input: &[u8]) -> std::process::Child {
+pub(crate) fn spawn(command: &mut Command, input: &[u8]) -> std::process::Child {
     let mut child =
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     // A command that reads no input may have ended already.
@@ -32,7 +32,7 @@ fn spawn(command: &mut Command, input: &[u8]) -> std::process::Child {
     child
 }
 
-fn finish(child: std::process::Child) -> Ran {
+pub(crate) fn finish(child: std::process::Child) -> Ran {
     let id = rustix::process::Pid::from_child(&child);
     let (sender, ended) = mpsc::channel();
     std::thread::spawn(move || sender.send(child.wait_with_output().unwrap()));

@@ -2,9 +2,11 @@
 
 use std::net::UdpSocket;
 use std::os::unix::net::UnixDatagram;
+use std::process::Command;
 
+use crate::command::{finish, run, spawn};
 use crate::gram::Grams;
-use crate::world::Server;
+use crate::world::{BINARY, Server};
 
 #[test]
 fn a_sensor_publishes_with_one_datagram_and_a_subscriber_proves_itself() {
@@ -161,6 +163,34 @@ fn two_servers_never_talk_to_each_other() {
         carrier.send(r#"{"ping":"after"}"#);
         assert_eq!(carrier.receive(), r#"{"pong":"after"}"#, "{said} was answered");
     }
+}
+
+#[test]
+fn pub_and_sub_speak_datagrams_and_tell_what_does_not_fit_one() {
+    let server = Server::start();
+    let addresses = [format!("udp:{}", server.tcp()), format!("unixgram:{}", server.unixgram().display())];
+
+    for (index, address) in addresses.iter().enumerate() {
+        let channel = format!("tool/{index}");
+        let mut ear = Command::new(BINARY);
+        let child = spawn(ear.args(["sub", "--from", address, &channel, "--count", "3"]), b"");
+        wait_for(&server, "sockeye_subscriptions", |figure| figure == 1);
+        let long = format!("one\n{}\ntwo", "x".repeat(2_000));
+        let published = run(&["pub", "--to", address, &channel], long.as_bytes());
+        let last = run(&["pub", "--to", address, &channel, "{\"n\": 3}"], b"");
+
+        assert_eq!((published.code, last.code), (0, 0), "{published:?} {last:?}");
+        let heard = finish(child);
+        assert_eq!(String::from_utf8(heard.output).unwrap(), "one\ntwo\n{\"n\":3}\n");
+        assert!(heard.errors.starts_with(&format!("missed {channel} ")), "{}", heard.errors);
+        assert!(heard.errors.trim_end().ends_with(": too_large"), "{}", heard.errors);
+        wait_for(&server, "sockeye_subscriptions", |figure| figure == 0);
+    }
+    let refused = run(&["pub", "--to", &addresses[0], "$sys/x", "no"], b"");
+    assert_eq!(refused.code, 7, "{refused:?}");
+    assert!(refused.errors.contains("denied"), "{refused:?}");
+    let nobody = run(&["pub", "--to", "udp:127.0.0.1:1", "c", "hello"], b"");
+    assert_eq!(nobody.code, 4, "{nobody:?}");
 }
 
 /// What other shards have counted comes a moment later.

@@ -1,0 +1,230 @@
+//! A conversation with a server in datagrams, over UDP or a Unix datagram socket.
+//!
+//! What a stream has by nature is done by hand here: a request is repeated until it is answered (a published message has
+//! a key, so that it is published once), the address is proved by a cookie, and pings keep the session. Deliberately
+//! absent: asking for what was lost, which no datagram could carry.
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _, UdpSocket};
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr as UnixAddress, UnixDatagram};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::ToolError;
+use crate::address::{Address, Base};
+
+/// An unanswered request is repeated after this.
+const REPEAT: Duration = Duration::from_secs(1);
+/// So often it is sent in all, before the server is said not to answer.
+const TRIES: u32 = 5;
+/// The largest datagram that UDP carries over IPv4.
+const REQUEST_BYTES_MAX: usize = 65_507;
+/// The largest datagram there is.
+const DATAGRAM_BYTES_MAX: usize = 64 << 10;
+
+/// A conversation.
+pub(super) struct Grams {
+    address: Address,
+    socket: Socket,
+    cookie: Option<String>,
+    buffer: Vec<u8>,
+}
+
+enum Socket {
+    Udp(UdpSocket),
+    Unix(UnixDatagram),
+}
+
+/// Whether an address is one of datagrams.
+pub(super) fn is_datagram(address: &Address) -> bool {
+    matches!(address.base, Base::Udp(_) | Base::UnixDatagram(_))
+}
+
+impl Grams {
+    /// Finds a server that answers.
+    ///
+    /// # Errors
+    /// Says which step failed, to which address, and what to try.
+    pub(super) fn connect(address: &Address) -> Result<Grams, ToolError> {
+        let unreachable = |source| ToolError::Unreachable { address: address.clone(), source };
+        if !address.layers.is_empty() || !address.options.is_empty() {
+            let why = "layers and options are not spoken here: leave them out";
+            return Err(ToolError::Unusable { address: address.clone(), why });
+        }
+        let mut sockets = Vec::new();
+        match &address.base {
+            Base::Udp(at) => {
+                let found = (at.host.as_str(), at.port).to_socket_addrs();
+                let found = found.map_err(|source| ToolError::NameNotFound {
+                    address: address.clone(),
+                    host: at.host.clone(),
+                    source,
+                })?;
+                for to in found {
+                    sockets.push(connect_udp(to).map(Socket::Udp));
+                }
+            }
+            Base::UnixDatagram(name) => {
+                let to = name.socket_address().map_err(unreachable)?;
+                sockets.push(connect_unix(&to).map(Socket::Unix));
+            }
+            _ => {
+                let why = "give udp:HOST:PORT or unixgram:PATH";
+                return Err(ToolError::Unusable { address: address.clone(), why });
+            }
+        }
+        let mut last = unreachable(io::ErrorKind::AddrNotAvailable.into());
+        for socket in sockets {
+            let tried = socket.map_err(unreachable).and_then(|socket| {
+                let buffer = vec![0; DATAGRAM_BYTES_MAX];
+                let mut grams = Grams { address: address.clone(), socket, cookie: None, buffer };
+                grams.ask("\"ping\":0", |said| said.get("pong").is_some())?;
+                Ok(grams)
+            });
+            match tried {
+                Ok(grams) => return Ok(grams),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    /// Sends the fields of a request, with the cookie if there is one.
+    ///
+    /// # Errors
+    /// When nothing can be sent there, or it does not fit a datagram.
+    pub(super) fn send(&self, fields: &str) -> Result<(), ToolError> {
+        let request = match &self.cookie {
+            Some(cookie) => format!("{{{fields},\"cookie\":\"{cookie}\"}}"),
+            None => format!("{{{fields}}}"),
+        };
+        if request.len() > REQUEST_BYTES_MAX {
+            let why = format!(
+                "a datagram has at most {REQUEST_BYTES_MAX} bytes, this one would have {}",
+                request.len()
+            );
+            return Err(ToolError::Refused { address: self.address.clone(), why });
+        }
+        let sent = match &self.socket {
+            Socket::Udp(udp) => udp.send(request.as_bytes()),
+            Socket::Unix(unix) => unix.send(request.as_bytes()),
+        };
+        match sent {
+            Ok(_) => Ok(()),
+            // What an earlier datagram has met is told now; the repetition will meet it again, if it lasts.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused && self.is_udp() => Ok(()),
+            Err(source) => Err(ToolError::Unreachable { address: self.address.clone(), source }),
+        }
+    }
+
+    /// Sends a request again and again until something comes that answers it, or refuses it.
+    ///
+    /// # Errors
+    /// When nothing comes in time, or an error of the server does.
+    pub(super) fn ask(
+        &mut self,
+        fields: &str,
+        mut is_answer: impl FnMut(&Value) -> bool,
+    ) -> Result<Value, ToolError> {
+        for _ in 0..TRIES {
+            self.send(fields)?;
+            let until = Instant::now() + REPEAT;
+            while let Some((_, said)) = self.receive(until)? {
+                if self.takes_cookie(&said) {
+                    self.send(fields)?;
+                } else if is_answer(&said) {
+                    return Ok(said);
+                } else if said.get("error").is_some() {
+                    return Err(self.refused(&said));
+                }
+            }
+        }
+        let seconds = REPEAT.as_secs() * u64::from(TRIES);
+        Err(ToolError::TimedOut { address: self.address.clone(), step: "the server's answer", seconds })
+    }
+
+    /// The next object that comes until then, as it was written and as a value.
+    ///
+    /// # Errors
+    /// When nobody receives at the address.
+    pub(super) fn receive(&mut self, until: Instant) -> Result<Option<(Vec<u8>, Value)>, ToolError> {
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(None);
+            }
+            let received = match &self.socket {
+                Socket::Udp(udp) => {
+                    udp.set_read_timeout(Some(left)).and_then(|()| udp.recv(&mut self.buffer))
+                }
+                Socket::Unix(unix) => {
+                    unix.set_read_timeout(Some(left)).and_then(|()| unix.recv(&mut self.buffer))
+                }
+            };
+            match received {
+                Ok(length) => {
+                    let object = self.buffer[..length].to_vec();
+                    if let Ok(said) = serde_json::from_slice(&object) {
+                        return Ok(Some((object, said)));
+                    }
+                }
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+                    return Ok(None);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(source) => return Err(ToolError::Unreachable { address: self.address.clone(), source }),
+            }
+        }
+    }
+
+    /// Takes the cookie that something carries. True when it is nothing but a cookie, which means: ask again.
+    pub(super) fn takes_cookie(&mut self, said: &Value) -> bool {
+        match said.get("cookie").and_then(Value::as_str) {
+            Some(cookie) => {
+                self.cookie = Some(cookie.to_owned());
+                said.get("pong").is_none()
+            }
+            None => false,
+        }
+    }
+
+    /// The server's words, as an error.
+    pub(super) fn refused(&self, said: &Value) -> ToolError {
+        let word = |key| said.get(key).and_then(Value::as_str).unwrap_or("?");
+        ToolError::Refused {
+            address: self.address.clone(),
+            why: format!("{}: {}", word("code"), word("why")),
+        }
+    }
+
+    fn is_udp(&self) -> bool {
+        matches!(self.socket, Socket::Udp(_))
+    }
+}
+
+fn connect_udp(to: SocketAddr) -> io::Result<UdpSocket> {
+    let any =
+        if to.is_ipv4() { (Ipv4Addr::UNSPECIFIED, 0).into() } else { (Ipv6Addr::UNSPECIFIED, 0).into() };
+    let any: SocketAddr = any;
+    let socket = UdpSocket::bind(any)?;
+    socket.connect(to)?;
+    Ok(socket)
+}
+
+/// Nobody can answer a socket that has no name: this one has an abstract one, that goes when it goes.
+fn connect_unix(to: &UnixAddress) -> io::Result<UnixDatagram> {
+    let name = format!("sockeye-{}", key());
+    let socket = UnixDatagram::bind_addr(&UnixAddress::from_abstract_name(name)?)?;
+    socket.connect_addr(to)?;
+    Ok(socket)
+}
+
+/// Sixteen digits that nobody else has.
+pub(super) fn key() -> String {
+    let mut bytes = [0; 8];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
+        .expect("the system has randomness once it runs");
+    format!("{:016x}", u64::from_ne_bytes(bytes))
+}
