@@ -8,6 +8,7 @@
 //! say how the stream is cut, so that a file can be written and read by hand.
 
 mod connection;
+mod datagram;
 mod events;
 mod http;
 mod json;
@@ -17,6 +18,7 @@ mod proxy;
 mod websocket;
 
 pub use self::connection::connection;
+pub use self::datagram::datagram;
 pub use self::events::event_stream;
 pub use self::http::{http_body, http_head};
 pub use self::json::json_request;

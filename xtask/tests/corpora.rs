@@ -17,6 +17,7 @@ type Body = fn(&[u8]);
 /// Each target by its name.
 const TARGETS: &[(&str, Body)] = &[
     ("connection", bodies::connection),
+    ("datagram", bodies::datagram),
     ("event_stream", bodies::event_stream),
     ("http_body", bodies::http_body),
     ("http_head", bodies::http_head),
