@@ -55,6 +55,8 @@ pub(crate) enum Cell {
     Pairs,
     /// One publisher, thousands of subscribers: single messages, bursts and latency
     Fanout,
+    /// The pairs on two shards and two cores, half of them apart, beside one shard
+    Shards,
     /// The echo of tokio-tungstenite and fastwebsockets
     Peers,
     /// User memory of 10,000 subscribed WebSockets
@@ -70,6 +72,7 @@ impl Cell {
             Self::Echo => cell::echo::measure(bench, report),
             Self::Pairs => cell::pairs::measure(bench, report),
             Self::Fanout => cell::fanout::measure(bench, report),
+            Self::Shards => cell::shards::measure(bench, report),
             Self::Peers => cell::peers::measure(bench, report),
             Self::Memory => cell::memory::measure(bench, report),
             Self::Bounded => cell::bounded::measure(bench, report),

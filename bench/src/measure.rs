@@ -54,6 +54,8 @@ pub(crate) struct Sample {
     pub(crate) us_per_message: f64,
     /// Messages per write call, where it can be known.
     pub(crate) messages_per_write: Option<f64>,
+    /// The part of the busiest thread in the program's CPU time, where it was measured.
+    pub(crate) busiest: Option<f64>,
     /// From publishing to hearing, where it was measured.
     pub(crate) latency: Option<Histogram>,
 }
@@ -62,7 +64,7 @@ impl Sample {
     /// A sample of nothing but CPU time.
     pub(crate) fn of(work: Work) -> Self {
         let us_per_message = work.cpu_ns as f64 / 1e3 / work.messages.max(1) as f64;
-        Self { us_per_message, messages_per_write: None, latency: None }
+        Self { us_per_message, messages_per_write: None, busiest: None, latency: None }
     }
 }
 
@@ -122,6 +124,14 @@ impl Rounds {
         let values: Option<Vec<f64>> =
             self.samples(program).map(|sample| sample.messages_per_write).collect();
         values.map(Spread::of)
+    }
+
+    /// How much more `program` could do than `than`, round by round, if each of its threads had a core of its own and
+    /// those who speak and hear had theirs: its busiest thread is what bounds it.
+    pub(crate) fn capacity(&self, program: usize, than: usize) -> Spread {
+        let busiest_us = |sample: &Sample| sample.us_per_message * sample.busiest.unwrap_or(1.0);
+        let rounds = self.rounds.iter();
+        Spread::of(rounds.map(|round| busiest_us(&round[than]) / busiest_us(&round[program])).collect())
     }
 
     /// All latencies of a program.

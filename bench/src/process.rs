@@ -1,8 +1,10 @@
 //! Processes under measurement: started, found by the address they print, read through /proc, and killed by
 //! their own id when they go out of scope.
 //!
-//! Absent on purpose: pinning. Children inherit the harness' core, so a server that counts cores sees one.
+//! Absent on purpose: pinning. Children inherit the harness' cores, mostly one, so a server that counts them sees as many.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::net::{SocketAddr, TcpListener};
@@ -19,6 +21,8 @@ use crate::peer::Peer;
 pub(crate) enum Program {
     /// `sockeye serve`.
     Sockeye,
+    /// `sockeye serve` on so many shards.
+    Sharded(u16),
     /// A bare loop.
     Floor(Floor),
     /// Another echo server.
@@ -29,7 +33,7 @@ impl Program {
     /// What tables call it.
     pub(crate) fn name(&self) -> &'static str {
         match self {
-            Self::Sockeye => "sockeye",
+            Self::Sockeye | Self::Sharded(_) => "sockeye",
             Self::Floor(_) => "floor",
             Self::Peer(peer) => peer.name(),
         }
@@ -47,9 +51,12 @@ impl Process {
     /// Starts a program and waits until it listens.
     pub(crate) fn start(program: &Program, server: &Path) -> anyhow::Result<Self> {
         let mut command = match program {
-            Program::Sockeye => {
+            Program::Sockeye | Program::Sharded(_) => {
                 let mut command = Command::new(server);
                 command.args(["serve", "--listen", "tcp:127.0.0.1:0", "--json"]);
+                if let Program::Sharded(shards) = program {
+                    command.args(["--shards", &shards.to_string()]);
+                }
                 command
             }
             Program::Floor(floor) => {
@@ -95,14 +102,20 @@ impl Process {
 
     /// CPU time of all its threads, user and system, in nanoseconds.
     pub(crate) fn cpu_ns(&self) -> anyhow::Result<u64> {
+        Ok(self.cpu_ns_by_thread()?.values().sum())
+    }
+
+    /// The same of each of its threads.
+    pub(crate) fn cpu_ns_by_thread(&self) -> anyhow::Result<BTreeMap<OsString, u64>> {
         // /proc/PID/schedstat is that of the first thread alone.
-        let mut total = 0;
+        let mut threads = BTreeMap::new();
         for task in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
-            let Ok(text) = fs::read_to_string(task?.path().join("schedstat")) else { continue };
+            let task = task?;
+            let Ok(text) = fs::read_to_string(task.path().join("schedstat")) else { continue };
             let spent = text.split_whitespace().next().context("an empty schedstat")?;
-            total += spent.parse::<u64>().context("schedstat")?;
+            threads.insert(task.file_name(), spent.parse().context("schedstat")?);
         }
-        Ok(total)
+        Ok(threads)
     }
 
     /// How many write calls (`write`, `writev`; not `send`) it has made.

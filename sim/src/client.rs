@@ -482,6 +482,14 @@ impl Client {
         .map_err(|why| format!("client {}: {why}, at {}", self.id, cut(&object.to_string())))
     }
 
+    /// The server has drained, and everything was read: who was told so had heard all that there was before.
+    pub fn judge_farewell(&self, truth: &mut Truth, heads: &[u64]) -> Result<(), String> {
+        if self.goodbye.as_deref() != Some("drain") {
+            return Ok(());
+        }
+        self.view.finish_at(truth, heads).map_err(|why| format!("client {} before its bye: {why}", self.id))
+    }
+
     /// The world is at rest and everything was read.
     pub fn judge(&self, truth: &mut Truth) -> Result<(), String> {
         let is_open = self.is_live();

@@ -408,6 +408,20 @@ impl View {
         Ok(())
     }
 
+    /// All lines were heard up to these places, or what is missing was told.
+    pub fn finish_at(&self, truth: &mut Truth, heads: &[u64]) -> Result<(), String> {
+        for (channel, story) in &self.stories {
+            let Some((own, _)) = self.hearing(*channel) else { continue };
+            let own = own && !self.quiet.contains(channel);
+            if let Next::At { line, next: max } | Next::From { line, max, .. } = *story
+                && let Some(head) = heads.get(line).filter(|head| **head >= max)
+            {
+                self.skip(truth, line, (max, *head + 1), own)?;
+            }
+        }
+        Ok(())
+    }
+
     /// The world is at rest, and everything was read: everybody has heard everything, or was told what is missing.
     pub fn finish(&self, truth: &mut Truth) -> Result<(), String> {
         for (channel, story) in &self.stories {

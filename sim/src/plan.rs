@@ -27,6 +27,8 @@ pub struct Plan {
     pub turns_max: usize,
     /// Whether the run ends with a drain.
     pub drains: bool,
+    /// Whether that begins in the midst of everything, instead of when all is at rest.
+    pub drains_amid: bool,
     /// How many of a hundred acts publish.
     pub publishing: usize,
 }
@@ -96,6 +98,7 @@ impl Plan {
             payload_bytes_max,
             turns_max: dice.between(1, 3),
             drains: dice.chance(15),
+            drains_amid: dice.chance(15),
             publishing: dice.between(40, 75),
         }
     }

@@ -123,13 +123,17 @@ impl World {
         for _ in 0..steps {
             self.step()?;
         }
-        self.rest()?;
-        for client in self.clients.iter().chain(&self.gone) {
-            client.judge(&mut self.truth)?;
-        }
-        self.audit()?;
-        if self.plan.drains {
+        if self.plan.drains_amid {
             self.drain()?;
+        } else {
+            self.rest()?;
+            for client in self.clients.iter().chain(&self.gone) {
+                client.judge(&mut self.truth)?;
+            }
+            self.audit()?;
+            if self.plan.drains {
+                self.drain()?;
+            }
         }
         self.truth.judge()?;
         self.count();
@@ -387,11 +391,24 @@ impl World {
 
     /// The server ends in good order.
     fn drain(&mut self) -> Result<(), String> {
+        // Whatever anybody was told of before comes to everybody who hears it, before his bye.
+        let heads: Vec<u64> = self.truth.lines.iter().map(|line| line.head).collect();
         self.draining = true;
-        for shard in &mut self.shards {
-            shard.begin_drain();
+        for shard in 0..self.shards.len() {
+            self.shards[shard].begin_drain();
+            if self.plan.drains_amid {
+                self.step()?;
+            }
+        }
+        if self.plan.drains_amid {
+            for _ in 0..20 {
+                self.step()?;
+            }
         }
         self.rest()?;
+        for client in self.clients.iter().chain(&self.gone) {
+            client.judge_farewell(&mut self.truth, &heads)?;
+        }
         self.pass(self.plan.server.drain_timeout_ms);
         self.rest()?;
         for client in &self.clients {

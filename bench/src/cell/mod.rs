@@ -6,6 +6,7 @@ pub(crate) mod fanout;
 pub(crate) mod memory;
 pub(crate) mod pairs;
 pub(crate) mod peers;
+pub(crate) mod shards;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -24,6 +25,7 @@ pub(crate) struct Bench {
     server: PathBuf,
     /// Rounds and their slices.
     pub(crate) plan: Plan,
+    core: usize,
     /// Everything small: to see that it works.
     pub(crate) is_quick: bool,
 }
@@ -41,10 +43,7 @@ impl Bench {
         rustix::process::setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })
             .context("raise the limit of open files")?;
 
-        let mut cores = rustix::thread::CpuSet::new();
-        cores.set(arguments.core);
-        rustix::thread::sched_setaffinity(None, &cores)
-            .with_context(|| format!("bind to core {}", arguments.core))?;
+        bind(&[arguments.core])?;
 
         prefer_batches();
 
@@ -55,7 +54,15 @@ impl Bench {
             // times as long as a turn of 200 connections.
             Plan { rounds: arguments.rounds as usize, slices: 10, slice: Duration::from_millis(60) }
         };
-        Ok(Self { server, plan, is_quick: arguments.quick })
+        Ok(Self { server, plan, core: arguments.core, is_quick: arguments.quick })
+    }
+
+    /// Measures on two cores, which this process and all children share, instead of one.
+    pub(crate) fn on_two_cores<T>(&self, measure: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
+        bind(&[self.core, self.core ^ 1])?;
+        let measured = measure();
+        bind(&[self.core])?;
+        measured
     }
 
     /// Starts a program afresh.
@@ -67,6 +74,13 @@ impl Bench {
     pub(crate) fn warm_up(&self) -> Duration {
         Duration::from_millis(if self.is_quick { 30 } else { 120 })
     }
+}
+
+/// Binds this process, and all children that it starts from now on, to these cores.
+fn bind(cores: &[usize]) -> anyhow::Result<()> {
+    let mut set = rustix::thread::CpuSet::new();
+    cores.iter().for_each(|core| set.set(*core));
+    rustix::thread::sched_setaffinity(None, &set).with_context(|| format!("bind to the cores {cores:?}"))
 }
 
 /// A program whose connections talk in a closed loop, warm.

@@ -13,7 +13,7 @@ use crate::measure::alternate;
 use crate::process::Program;
 use crate::report::{Report, Row, Target};
 
-const PAIRS: usize = 200;
+pub(super) const PAIRS: usize = 200;
 const PAYLOAD_BYTES: usize = 128;
 const TARGET: Target = Target::AtMost(1.5);
 
@@ -39,11 +39,11 @@ pub(crate) fn measure(bench: &Bench, report: &mut Report) -> anyhow::Result<()> 
 }
 
 /// Numbers of three digits, so that all requests are as long as the floor expects.
-fn channel(index: usize) -> String {
+pub(super) fn channel(index: usize) -> String {
     format!("bench/{:03}", index)
 }
 
-fn request(framing: Framing, index: usize) -> Vec<u8> {
+pub(super) fn request(framing: Framing, index: usize) -> Vec<u8> {
     framing.request(Kind::Text, &payload::publish(&channel(index), &payload::text(PAYLOAD_BYTES)))
 }
 

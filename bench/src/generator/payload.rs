@@ -27,3 +27,6 @@ pub(crate) fn push_bytes(framing: Framing, channel: &str, text: &str) -> usize {
     let push = format!(r#"{{"ch":"{channel}","at":"k3f9zq:1234","t":1764000000123,"data":"{text}"}}"#);
     framing.response_bytes(push.len())
 }
+
+/// Asks the server where this connection lives.
+pub(crate) const HELLO: &[u8] = br#"{"hello":1,"id":1}"#;
