@@ -19,7 +19,10 @@ pub(crate) fn write_answer(out: &mut Vec<u8>, answer: &Answer) {
 
 /// Appends `{"error":..}` for a refusal of the hub.
 pub(crate) fn write_refusal(out: &mut Vec<u8>, id: Option<&str>, refusal: &Refusal) {
-    json::write_error(out, id, code_of(refusal.code), &refusal.why, refusal.retry);
+    match refusal.retry_ms {
+        Some(retry_ms) => json::write_rate_error(out, id, &refusal.why, retry_ms),
+        None => json::write_error(out, id, code_of(refusal.code), &refusal.why, refusal.retry),
+    }
 }
 
 /// Appends `{"ok":..}`.
@@ -100,6 +103,7 @@ pub(crate) fn code_of(code: RefusalCode) -> Code {
         RefusalCode::Denied => Code::Denied,
         RefusalCode::NotFound => Code::NotFound,
         RefusalCode::TooLarge => Code::TooLarge,
+        RefusalCode::Rate => Code::Rate,
         RefusalCode::TooMany => Code::TooMany,
         RefusalCode::Busy => Code::Busy,
         // The hub's list may grow; what has no word of its own here is an error of ours.

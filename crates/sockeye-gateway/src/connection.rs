@@ -61,18 +61,35 @@ impl Context<'_> {
 
     /// A message has come. `Err`: it is one too many, and nothing behind it is to be handled before the shell reads on.
     #[inline]
-    pub(crate) fn count_message(&mut self, protocol: Protocol) -> Result<(), Over> {
+    pub(crate) fn count_message(&mut self, client: ClientId, protocol: Protocol) -> Result<(), Over> {
         self.tally.asked(protocol);
-        self.meter_message()
+        self.meter_message(client)
     }
 
     /// The same for what asks for nothing, and is not counted.
     #[inline]
-    pub(crate) fn meter_message(&mut self) -> Result<(), Over> {
-        match &mut self.meter {
-            None => Ok(()),
-            Some(meter) => meter.take_message(self.now),
+    pub(crate) fn meter_message(&mut self, client: ClientId) -> Result<(), Over> {
+        if self.meter.is_none() {
+            return Ok(());
         }
+        self.count_unclaimed()?;
+        self.count_claimed(client)
+    }
+
+    /// The part of `meter_message` that does not ask who it is from, for where that is not known yet.
+    pub(crate) fn count_unclaimed(&mut self) -> Result<(), Over> {
+        self.meter.as_mut().map_or(Ok(()), |meter| meter.take_message(self.now))
+    }
+
+    /// The other part.
+    pub(crate) fn count_claimed(&mut self, client: ClientId) -> Result<(), Over> {
+        let Some(meter) = &mut self.meter else { return Ok(()) };
+        if let Some(user) = self.hub.identity(client).and_then(|identity| identity.user.as_ref()) {
+            meter.take_message_of(user, self.now)?;
+        }
+        let creations = meter.creations(self.hub.creations(client), self.now);
+        self.hub.allow_creations(client, creations);
+        Ok(())
     }
 
     /// Says whether no more input may be handled until the client has read its answers, or another shard has answered.

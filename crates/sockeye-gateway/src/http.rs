@@ -218,7 +218,8 @@ impl Http {
             is_1_0: head.minor == 0,
             origin: head.header("origin").filter(|origin| cx.site.lists(origin)).map(Into::into),
         };
-        if let Err(over) = cx.count_message(Protocol::Http) {
+        cx.tally.asked(Protocol::Http);
+        if let Err(over) = cx.count_unclaimed().and_then(|()| cx.count_claimed(client)) {
             // A body that is not wanted is not read: the connection ends instead.
             self.manner.keep_alive &= matches!(head.body, Body::None | Body::Length(0));
             return self.refuse_over(client, over, cx);
@@ -335,12 +336,8 @@ impl Http {
     /// Refuses a request that was one too many. Nothing behind it is handled for a while, nor ever after the last time.
     pub(crate) fn refuse_over(&mut self, client: ClientId, over: Over, cx: &mut Context<'_>) -> Next {
         self.manner.keep_alive &= !over.is_last;
-        let seconds = over.retry_ms.div_ceil(1_000).to_string();
-        let reply = Reply::json(Code::Rate.http_status(), |out| {
-            json::write_rate_error(out, None, &over.why(), over.retry_ms);
-        });
         cx.tally.refused(Code::Rate);
-        match self.answer(client, &reply.with("Retry-After", seconds), cx) {
+        match self.answer(client, &Reply::rate(&over.why(), over.retry_ms), cx) {
             Next::Goes => Next::Pauses,
             _ => Next::Ends("rate"),
         }
@@ -401,8 +398,11 @@ impl Http {
         let done = match &answer.result {
             Ok(done) => done,
             Err(refusal) => {
-                let code = answer::code_of(refusal.code);
-                Reply::error(code, &refusal.why).write(out, &self.manner);
+                let reply = match refusal.retry_ms {
+                    Some(retry_ms) => Reply::rate(&refusal.why, retry_ms),
+                    None => Reply::error(answer::code_of(refusal.code), &refusal.why),
+                };
+                reply.write(out, &self.manner);
                 return self.answered(now, limits);
             }
         };

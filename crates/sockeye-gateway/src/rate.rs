@@ -10,7 +10,9 @@
 //! All of it is integer arithmetic on the time that is given. Deliberately absent: where the buckets of an address or a
 //! user are kept, which connections of several shards share. The shell keeps them, behind [`Meter`].
 
-use sockeye_hub::Now;
+use std::sync::Arc;
+
+use sockeye_hub::{Creations, Now};
 
 /// How often something may happen: so many tokens each period, and as many at once as come in a longer while.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +78,13 @@ impl Bucket {
         self.missing = self.missing.saturating_add(tokens.saturating_mul(rate.period_ms)).min(rate.capacity);
     }
 
+    /// In how many milliseconds there is a token, if none is taken.
+    pub fn next_in_ms(&mut self, rate: &Rate, now_ms: u64) -> u64 {
+        self.refill(rate, now_ms);
+        let left = rate.capacity - self.missing;
+        rate.period_ms.saturating_sub(left).div_ceil(rate.tokens)
+    }
+
     /// In how many milliseconds it is full, if nothing is taken.
     pub fn full_in_ms(&mut self, rate: &Rate, now_ms: u64) -> u64 {
         self.refill(rate, now_ms);
@@ -85,11 +94,20 @@ impl Bucket {
 
 /// What a connection is held to. The shell keeps it, for parts of it belong to several connections.
 pub trait Meter {
-    /// A message has come: takes a token for it wherever one is asked for.
+    /// A message has come: takes a token for it from the connection, and from its address.
     ///
     /// # Errors
     /// It is one too many. Nothing more is to be handled until the shell reads on.
     fn take_message(&mut self, now: Now) -> Result<(), Over>;
+
+    /// It is a message of this user: takes a token from him too.
+    ///
+    /// # Errors
+    /// As `take_message`.
+    fn take_message_of(&mut self, user: &Arc<str>, now: Now) -> Result<(), Over>;
+
+    /// How many channels may be created from here on. `left` is what is left of the last answer. `None`: no bound.
+    fn creations(&mut self, left: Option<Creations>, now: Now) -> Option<Creations>;
 }
 
 /// A bound of [`Meter`] was passed.
@@ -201,6 +219,8 @@ mod tests {
 
         assert_eq!((burst as u64, rate.burst()), (20, 20));
         assert_eq!(bucket.full_in_ms(&rate, 5), 2_000);
+        assert_eq!(bucket.next_in_ms(&rate, 5), 100);
+        assert_eq!(bucket.next_in_ms(&rate, 104), 1);
         assert!(!bucket.take(&rate, 104));
         assert!(bucket.take(&rate, 105));
         assert_eq!(bucket.available(&rate, 1_105), 10);

@@ -57,6 +57,13 @@ impl Reply {
         if code.retry() { reply.with("Retry-After", "1") } else { reply }
     }
 
+    /// Too much in too short a time, with the time after which it is worth another try.
+    pub(crate) fn rate(why: &str, retry_ms: u64) -> Self {
+        let seconds = retry_ms.div_ceil(1_000).to_string();
+        Reply::json(Code::Rate.http_status(), |out| json::write_rate_error(out, None, why, retry_ms))
+            .with("Retry-After", seconds)
+    }
+
     pub(crate) fn with(mut self, name: &'static str, value: impl Into<Cow<'static, str>>) -> Self {
         self.headers.push((name, value.into()));
         self

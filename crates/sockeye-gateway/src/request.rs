@@ -98,7 +98,7 @@ pub(crate) fn frame(form: Form, out: &mut Vec<u8>, guess: usize, write: impl FnO
 pub(crate) fn handle(objects: &mut Objects, client: ClientId, text: &str, cx: &mut Context<'_>) -> bool {
     match json::parse_request_text(text) {
         Ok(request) => carry_out(objects, client, request, cx),
-        Err(bad) => match cx.count_message(objects.protocol()) {
+        Err(bad) => match cx.count_message(client, objects.protocol()) {
             Ok(()) => refuse(objects, client, &bad, cx),
             Err(over) => objects.pause(client, bad.id.as_deref(), over, cx),
         },
@@ -115,7 +115,7 @@ pub(crate) fn carry_out(
 ) -> bool {
     objects.unreadable_in_a_row = 0;
     let id = request.id.as_ref().map(|id| id.as_str());
-    if let Err(over) = cx.count_message(objects.protocol()) {
+    if let Err(over) = cx.count_message(client, objects.protocol()) {
         return objects.pause(client, id, over, cx);
     }
     let tag = || id.map_or(Tag::Silent, |id| Tag::Id(id.into()));

@@ -137,14 +137,14 @@ impl Socket {
                         cx.out.push_input(start..range.end);
                     }
                     // As in `handle_input`.
-                    if pace(cx) == Outcome::Paused || *at == input.len() {
+                    if pace(client, cx) == Outcome::Paused || *at == input.len() {
                         return Outcome::Open;
                     }
                 }
                 Ok(Some(Event::Message { kind, payload })) => {
                     let bytes = self.decoder.bytes(input, &payload);
                     cx.say(client, |out| websocket::write_frame(out, opcode_of(kind), bytes));
-                    if pace(cx) == Outcome::Paused {
+                    if pace(client, cx) == Outcome::Paused {
                         return Outcome::Open;
                     }
                 }
@@ -202,7 +202,7 @@ impl Socket {
                 let publish = Publish { channel: &raw.channel, kind, payload, key: None };
                 cx.hub.publish(client, Tag::Silent, publish, cx.now);
                 cx.tally.asked(Protocol::Raw);
-                pace(cx)
+                pace(client, cx)
             }
             Mode::Echo => Outcome::Open,
         }
@@ -254,7 +254,9 @@ impl Socket {
                 Err(refusal) => {
                     let code = match refusal.code {
                         RefusalCode::TooLarge => close::TOO_LARGE,
-                        RefusalCode::TooMany | RefusalCode::Busy => close::TRY_AGAIN_LATER,
+                        RefusalCode::Rate | RefusalCode::TooMany | RefusalCode::Busy => {
+                            close::TRY_AGAIN_LATER
+                        }
                         RefusalCode::BadRequest
                         | RefusalCode::Unauthorized
                         | RefusalCode::Denied
@@ -307,8 +309,8 @@ impl Socket {
 
 /// Counts a message that has no answer. One too many is not refused, for that could not be told: the client waits.
 #[inline]
-fn pace(cx: &mut Context<'_>) -> Outcome {
-    if cx.meter_message().is_ok() { Outcome::Open } else { Outcome::Paused }
+fn pace(client: ClientId, cx: &mut Context<'_>) -> Outcome {
+    if cx.meter_message(client).is_ok() { Outcome::Open } else { Outcome::Paused }
 }
 
 /// RFC 6455, 5.2: the longest header without a mask. A masked header is at least as long as ours plus the mask; only one

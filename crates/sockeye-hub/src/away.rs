@@ -30,11 +30,11 @@ pub(crate) struct Pending {
 /// What was asked.
 #[derive(Debug)]
 pub(crate) enum Asked {
-    Subscribe { channel: u32, options: Options },
+    Subscribe { channel: u32, options: Options, reserved: bool },
     Unsubscribe { channel: Arc<str> },
     SubscribePattern { pattern: u32, options: Options, waits_for: u16 },
     UnsubscribePattern { pattern: Arc<str>, waits_for: u16 },
-    Publish,
+    Publish { reserved: bool },
     Past,
 }
 
@@ -94,7 +94,7 @@ impl Hub {
     }
 
     pub(crate) fn handle_subscribed(&mut self, request: u64, result: Result<Started, Refusal>, now: Now) {
-        let Some(Pending { client, tag, what: Asked::Subscribe { channel: index, options } }) =
+        let Some(Pending { client, tag, what: Asked::Subscribe { channel: index, options, reserved } }) =
             self.answered(request)
         else {
             return;
@@ -109,6 +109,7 @@ impl Hub {
         if self.clients.is_open(client) {
             self.clients.cold[client.index()].settle_exact(index);
         }
+        self.settle_reserved(client, reserved, result.as_ref().is_ok_and(|started| started.created));
         let name = Arc::clone(&self.channels.get(index).name);
         // The rights may have changed since this was asked.
         let result = result.and_then(|started| self.check_hearing(client, &name).map(|()| started));
@@ -172,8 +173,15 @@ impl Hub {
         self.say_last_words(client);
     }
 
-    pub(crate) fn handle_published(&mut self, request: u64, result: Result<(Position, bool), Refusal>) {
+    pub(crate) fn handle_published(
+        &mut self,
+        request: u64,
+        result: Result<(Position, bool), Refusal>,
+        created: bool,
+    ) {
         let Some(pending) = self.answered(request) else { return };
+        let reserved = matches!(pending.what, Asked::Publish { reserved: true });
+        self.settle_reserved(pending.client, reserved, created);
         let done = result.map(|(at, again)| Done::Published { at, again });
         self.answer_late(pending.client, pending.tag, done);
         self.say_last_words(pending.client);
@@ -297,8 +305,9 @@ impl Hub {
             return;
         }
         match message.0 {
-            Inner::Subscribe { request, channel, start } => {
-                let result = self.start(&channel, start, Some(from), now).map(|(_, started)| started);
+            Inner::Subscribe { request, channel, start, creating } => {
+                let result =
+                    self.start(&channel, start, (Some(from), creating), now).map(|(_, started)| started);
                 self.send(from, Inner::Subscribed { request, result });
                 self.keep_totals(now);
             }
@@ -319,19 +328,22 @@ impl Hub {
             Inner::Echoed { request } => self.handle_echoed(request),
             Inner::Publish { request, publish } => {
                 let placed = self.place(*publish, now);
+                let created = placed.as_ref().is_ok_and(|placed| placed.created);
                 let result = match &placed {
                     Ok(placed) => Ok((placed.at, placed.message.is_none())),
                     Err(refusal) => Err(refusal.clone()),
                 };
                 // The answer goes first: a client hears of its own message after its answer.
                 if request > 0 {
-                    self.send(from, Inner::Published { request, result });
+                    self.send(from, Inner::Published { request, result, created });
                 }
                 if let Ok(placed) = placed {
                     self.spread_placed(&placed, now);
                 }
             }
-            Inner::Published { request, result } => self.handle_published(request, result),
+            Inner::Published { request, result, created } => {
+                self.handle_published(request, result, created);
+            }
             Inner::Past { request, channel, past } => {
                 let result = self.look_back(&channel, past, now);
                 self.send(from, Inner::PastFound { request, result });

@@ -5,6 +5,7 @@ use std::{collections::VecDeque, sync::Arc};
 use crate::{
     audience::Options,
     auth::Identity,
+    creation::Creations,
     lag::{Lag, Reading},
     message::Encoding,
     outbox::{Bye, Outbox},
@@ -144,6 +145,8 @@ pub(crate) fn count_new(more: &[u32], known: impl Fn(u32) -> bool) -> usize {
 pub(crate) struct Cold {
     /// `None`: it may do everything.
     pub(crate) identity: Option<Arc<Identity>>,
+    /// How many channels it may create; `None`: as many as it likes.
+    pub(crate) creations: Option<Creations>,
     pub(crate) exacts: Vec<Exact>,
     /// Oldest first.
     pub(crate) patterns: Vec<PatternSubscription>,

@@ -48,6 +48,8 @@ pub enum RefusalCode {
     NotFound,
     /// A message, key or id over its bound.
     TooLarge,
+    /// Too often in a short time.
+    Rate,
     /// A bound on how many is reached.
     TooMany,
     /// Too much is under way.
@@ -60,12 +62,13 @@ pub enum RefusalCode {
 
 impl RefusalCode {
     /// Every kind, in the order of their declaration.
-    pub const ALL: [RefusalCode; 9] = [
+    pub const ALL: [RefusalCode; 10] = [
         Self::BadRequest,
         Self::Unauthorized,
         Self::Denied,
         Self::NotFound,
         Self::TooLarge,
+        Self::Rate,
         Self::TooMany,
         Self::Busy,
         Self::Degraded,
@@ -80,6 +83,7 @@ impl RefusalCode {
             Self::Denied => "denied",
             Self::NotFound => "not_found",
             Self::TooLarge => "too_large",
+            Self::Rate => "rate",
             Self::TooMany => "too_many",
             Self::Busy => "busy",
             Self::Degraded => "degraded",
@@ -98,17 +102,19 @@ pub struct Refusal {
     pub why: String,
     /// Whether the same request may succeed later.
     pub retry: bool,
+    /// After how many milliseconds it may, where that is known.
+    pub retry_ms: Option<u64>,
 }
 
 impl Refusal {
     /// A refusal that the same request would meet again.
     pub(crate) fn lasting(code: RefusalCode, why: impl Into<String>) -> Self {
-        Self { code, why: why.into(), retry: false }
+        Self { code, why: why.into(), retry: false, retry_ms: None }
     }
 
     /// A refusal that may not be met later.
     pub(crate) fn passing(code: RefusalCode, why: impl Into<String>) -> Self {
-        Self { code, why: why.into(), retry: true }
+        Self { code, why: why.into(), retry: true, retry_ms: None }
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::{
     channel::{Channel, Home, HomeShards, Side},
     client::ClientId,
+    creation::Creating,
     error::{Refusal, RefusalCode},
     event::Change,
     history::Mark,
@@ -24,20 +25,23 @@ use crate::{
 pub(crate) struct Placed {
     pub(crate) channel: u32,
     pub(crate) at: Position,
+    /// Its channel was created for it.
+    pub(crate) created: bool,
     /// `None` if it was published before.
     pub(crate) message: Option<Arc<Message>>,
 }
 
 impl Hub {
-    /// The channel of this name, which is created if it was not known.
+    /// The channel of this name, which is created if it was not known; and whether it was.
     ///
     /// # Errors
     ///
-    /// `too_many` if there are `channels_max`.
-    pub(crate) fn open_channel(&mut self, name: &str) -> Result<u32, Refusal> {
+    /// `too_many` if there are `channels_max`, `rate` if it may not be created.
+    pub(crate) fn open_channel(&mut self, name: &str, creating: Creating) -> Result<(u32, bool), Refusal> {
         if let Some(index) = self.channels.find(name) {
-            return Ok(index);
+            return Ok((index, false));
         }
+        creating.check(name)?;
         if self.channels.homes() >= self.limits.channels_max {
             let count = self.channels.homes() * usize::from(self.shard.count);
             let why = format!("there are about {count} channels, which is the most this server keeps");
@@ -59,7 +63,7 @@ impl Hub {
         let index = self.channels.insert(name, epoch, Side::Home(home));
         let name = Arc::clone(&self.channels.get(index).name);
         self.note_channel(&name, Change::Created);
-        Ok(index)
+        Ok((index, true))
     }
 
     /// Tells where a subscription begins. `shard` is the other shard that asks, which is interested from then on.
@@ -67,10 +71,10 @@ impl Hub {
         &mut self,
         name: &str,
         start: Start,
-        shard: Option<u16>,
+        (shard, creating): (Option<u16>, Creating),
         now: Now,
     ) -> Result<(u32, Started), Refusal> {
-        let index = self.open_channel(name)?;
+        let (index, created) = self.open_channel(name, creating)?;
         let channel = self.channels.get_mut(index);
         let (epoch, head) = (channel.epoch, channel.head);
         let home = channel.home_mut().expect("only a home tells where to start");
@@ -101,12 +105,13 @@ impl Hub {
             let name = Arc::clone(&self.channels.get(index).name);
             self.note_channel(&name, Change::Heard);
         }
-        Ok((index, Started { epoch, head, next, recovered, live_next }))
+        Ok((index, Started { epoch, head, next, recovered, live_next, created }))
     }
 
     /// Gives a message its position and keeps it. The caller answers, and then lets it `spread`.
     pub(crate) fn place(&mut self, publication: Publication, now: Now) -> Result<Placed, Refusal> {
-        let index = self.open_channel(&publication.channel).inspect_err(|refusal| {
+        let opened = self.open_channel(&publication.channel, publication.creating);
+        let (index, created) = opened.inspect_err(|refusal| {
             self.stats.publishes_refused[refusal.code as usize] += 1;
         })?;
         let channel = self.channels.get_mut(index);
@@ -120,7 +125,7 @@ impl Hub {
         {
             let at = Position { epoch: channel.epoch, sequence };
             self.stats.published_again += 1;
-            return Ok(Placed { channel: index, at, message: None });
+            return Ok(Placed { channel: index, at, created, message: None });
         }
 
         channel.head += 1;
@@ -153,7 +158,7 @@ impl Hub {
         home.idle_since_ms = None;
         self.stats.published += 1;
         self.forget_keys(now);
-        Ok(Placed { channel: index, at, message: Some(message) })
+        Ok(Placed { channel: index, at, created, message: Some(message) })
     }
 
     /// Gives a placed message to everybody who hears it, here and on other shards.

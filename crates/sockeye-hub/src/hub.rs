@@ -15,6 +15,7 @@ use crate::{
     away::{Asked, Pending},
     channel::Channels,
     client::{ClientId, ClientSetup, Clients},
+    creation::Creating,
     error::{Refusal, RefusalCode},
     event::Events,
     history::Totals,
@@ -179,10 +180,14 @@ impl Hub {
             key: publish.key.map(Into::into),
             user: self.identity(client).and_then(|identity| identity.user.clone()),
             publisher: self.clients.hot[client.index()].publisher,
+            creating: self.creating(client),
         };
         if home == self.shard.index {
             match self.place(publication, now) {
                 Ok(placed) => {
+                    if placed.created {
+                        self.note_created(client);
+                    }
                     // The answer goes first: a client hears of its own message after its answer.
                     let done = Done::Published { at: placed.at, again: placed.message.is_none() };
                     self.answer(client, tag, Ok(done));
@@ -191,8 +196,10 @@ impl Hub {
                 Err(refusal) => self.answer(client, tag, Err(refusal)),
             }
         } else if self.may_ask(client, &tag) {
-            let request = self.ask(client, tag, Asked::Publish);
-            self.send(home, Inner::Publish { request, publish: Box::new(publication) });
+            let (creating, reserved) = self.reserve_creation(client);
+            let publish = Box::new(Publication { creating, ..publication });
+            let request = self.ask(client, tag, Asked::Publish { reserved });
+            self.send(home, Inner::Publish { request, publish });
         }
     }
 
@@ -202,8 +209,15 @@ impl Hub {
         if name::check_name(channel).is_err() {
             return;
         }
-        let publication =
-            Publication { channel: channel.into(), kind, payload, key: None, user: None, publisher: 0 };
+        let publication = Publication {
+            channel: channel.into(),
+            kind,
+            payload,
+            key: None,
+            user: None,
+            publisher: 0,
+            creating: Creating::Allowed,
+        };
         let home = self.home_of(channel);
         if home != self.shard.index {
             return self.send(home, Inner::Publish { request: 0, publish: Box::new(publication) });

@@ -22,6 +22,7 @@ mod auth;
 mod away;
 mod channel;
 mod client;
+mod creation;
 mod deliver;
 mod ending;
 mod error;
@@ -47,6 +48,7 @@ mod tree;
 
 pub use auth::{Identity, Rights, USER_PLACE};
 pub use client::{ClientId, ClientSetup};
+pub use creation::Creations;
 pub use error::{NameError, Refusal, RefusalCode};
 pub use event::{Change, ChannelEvent};
 pub use hub::Hub;

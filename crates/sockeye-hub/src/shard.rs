@@ -9,6 +9,7 @@ use std::{collections::VecDeque, sync::Arc};
 use crate::{
     channel::Page,
     client::ClientId,
+    creation::Creating,
     error::Refusal,
     limit::Limits,
     message::{Kind, Message},
@@ -58,6 +59,7 @@ pub(crate) enum Inner {
         request: u64,
         channel: Arc<str>,
         start: Start,
+        creating: Creating,
     },
     Subscribed {
         request: u64,
@@ -91,6 +93,8 @@ pub(crate) enum Inner {
     Published {
         request: u64,
         result: Result<(Position, bool), Refusal>,
+        /// Its channel was created for it.
+        created: bool,
     },
     /// To the home.
     Past {
@@ -154,6 +158,8 @@ pub(crate) struct Started {
     pub(crate) recovered: Option<Result<(), NotRecovered>>,
     /// The next place that the subscriber's shard will be delivered.
     pub(crate) live_next: u64,
+    /// The channel was created for it.
+    pub(crate) created: bool,
 }
 
 /// A message without its position.
@@ -165,6 +171,7 @@ pub(crate) struct Publication {
     pub(crate) key: Option<Box<str>>,
     pub(crate) user: Option<Arc<str>>,
     pub(crate) publisher: u64,
+    pub(crate) creating: Creating,
 }
 
 /// What a look into history found.

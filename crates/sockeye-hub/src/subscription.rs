@@ -35,8 +35,11 @@ impl Hub {
         }
         let home = self.home_of(name);
         if home == self.shard.index {
-            match self.start(name, subscribe.start, None, now) {
+            match self.start(name, subscribe.start, (None, self.creating(client)), now) {
                 Ok((index, started)) => {
+                    if started.created {
+                        self.note_created(client);
+                    }
                     self.attach(client, tag, index, options, started, now);
                     self.settle(index, now);
                     self.keep_totals(now);
@@ -49,8 +52,10 @@ impl Hub {
             channel.away_mut().expect("its home is elsewhere").pending += 1;
             let channel_name = Arc::clone(&channel.name);
             self.clients.cold[client.index()].pending.get_or_insert_default().exacts.push(index);
-            let request = self.ask(client, tag, Asked::Subscribe { channel: index, options });
-            self.send(home, Inner::Subscribe { request, channel: channel_name, start: subscribe.start });
+            let (creating, reserved) = self.reserve_creation(client);
+            let request = self.ask(client, tag, Asked::Subscribe { channel: index, options, reserved });
+            let start = subscribe.start;
+            self.send(home, Inner::Subscribe { request, channel: channel_name, start, creating });
         }
     }
 

@@ -1,5 +1,6 @@
 //! The hub's rules as claims, entered by the public door.
 
+mod creation;
 mod events;
 mod forget;
 mod history;

@@ -19,6 +19,8 @@ pub struct GuardLimits {
     pub messages_per_second: PerWhom,
     /// Bytes received a second (no bound). Above it: the same.
     pub bytes_per_second: PerWhom,
+    /// New channels a minute, and as many at once (no bound). Above it: the request is refused, `rate`.
+    pub channels_per_minute: PerWhom,
     /// How long a rate may have been unused to be used up at once (5 s): a bucket holds what comes in this time.
     pub burst_ms: u64,
     /// Who is over is not read for so long at most (the interval of pings): a WebSocket that is not read must not seem
@@ -35,6 +37,8 @@ pub struct GuardLimits {
 pub struct PerWhom {
     /// For one connection.
     pub connection: usize,
+    /// For all connections of one user.
+    pub user: usize,
     /// For all connections of one address.
     pub address: usize,
 }
@@ -49,6 +53,7 @@ impl Default for GuardLimits {
             address_exceptions: loopback.map(|text| text.parse().expect("these are networks")).into(),
             messages_per_second: PerWhom::default(),
             bytes_per_second: PerWhom::default(),
+            channels_per_minute: PerWhom::default(),
             burst_ms: 5_000,
             pause_ms_max: 25_000,
             strikes_max: 10,

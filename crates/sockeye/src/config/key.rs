@@ -96,9 +96,14 @@ keys! {
     "limits.address_arrivals_per_second", CountOrNone, guard.address_arrivals_per_second, "New connections a second from one address. Above it a new one is closed at once. 0: no bound.";
     "limits.address_exceptions", Networks, guard.address_exceptions, "Networks to which no bound per address applies. Unix sockets have no address, and none applies to them.";
     "limits.messages_per_second", CountOrNone, guard.messages_per_second.connection, "Messages a second from one connection. Above it: rate (HTTP 429), then not read for a while, then closed. 0: no bound.";
-    "limits.address_messages_per_second", CountOrNone, guard.messages_per_second.address, "Messages a second from all connections of one address. Above it: the same, for the one that sent too much. 0: no bound.";
+    "limits.user_messages_per_second", CountOrNone, guard.messages_per_second.user, "Messages a second from all connections of one user. Above it: the same, for the one that sent too much. 0: no bound.";
+    "limits.address_messages_per_second", CountOrNone, guard.messages_per_second.address, "Messages a second from all connections of one address. Above it: the same. 0: no bound.";
     "limits.bytes_per_second", BytesOrNone, guard.bytes_per_second.connection, "Bytes received a second from one connection. Above it: told (rate) and not read for a while, then closed. 0: no bound.";
+    "limits.user_bytes_per_second", BytesOrNone, guard.bytes_per_second.user, "Bytes received a second from all connections of one user. Above it: the same. 0: no bound.";
     "limits.address_bytes_per_second", BytesOrNone, guard.bytes_per_second.address, "Bytes received a second from all connections of one address. Above it: the same. 0: no bound.";
+    "limits.channels_per_minute", CountOrNone, guard.channels_per_minute.connection, "Channels a minute that one connection may create by naming them. Above it: the request is refused, rate. 0: no bound.";
+    "limits.user_channels_per_minute", CountOrNone, guard.channels_per_minute.user, "Channels a minute that all connections of one user may create. Above it: the same. 0: no bound.";
+    "limits.address_channels_per_minute", CountOrNone, guard.channels_per_minute.address, "Channels a minute that all connections of one address may create. Above it: the same. 0: no bound.";
     "limits.rate_burst", Time, guard.burst_ms, "A rate that was unused may be caught up on: what comes in this time may come at once. Who is over waits this long at most.";
     "limits.rate_strikes_max", Count32, guard.strikes_max, "Told so often that it sends too much, a connection is closed: bye with reason rate.";
     "limits.rate_forgiven", Time, guard.strikes_forgiven_ms, "After so long without being told, the times before are forgiven.";

@@ -104,6 +104,7 @@ impl Desk {
                 Err(over) => return self.pause(peer, over),
             }
         }
+        let client = peer.client();
         let before = self.figures.bytes_in;
         let fate = self.serve_plain(peer, &mut buffer[..share]);
         let received = self.figures.bytes_in - before;
@@ -111,6 +112,7 @@ impl Desk {
             if received > 0 {
                 standing.spend(received, self.now);
             }
+            standing.settle_creations(self.hub.creations(client), false, self.now);
             self.settle_pause(peer);
         }
         fate

@@ -401,7 +401,6 @@ impl Desk {
         self.limits = config.connection.clone();
         self.server_limits = config.server.clone();
         self.site = Arc::clone(&orders.site);
-        self.guard = Arc::clone(&orders.guard);
         orders.done();
     }
 

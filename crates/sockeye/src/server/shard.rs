@@ -355,6 +355,9 @@ impl<K: Kernel> Shard<K> {
         self.desk.tell_client(&peer, ClientEvent::Disconnected(peer.machine.protocol(), why));
         let error = error.map(tracing::field::display);
         debug!(parent: &peer.span, why, error, "closed");
+        if let Some(standing) = &mut peer.standing {
+            standing.settle_creations(self.desk.hub.creations(client), true, self.desk.now);
+        }
         self.desk.hub.disconnect(client);
     }
 

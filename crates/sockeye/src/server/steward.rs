@@ -32,7 +32,6 @@ pub struct Orders {
     /// The configuration, of which each shard takes its parts.
     pub(super) config: Config,
     pub(super) site: Arc<Site>,
-    pub(super) guard: Arc<Guard>,
     done: Sender<()>,
 }
 
@@ -121,9 +120,8 @@ impl Steward<'_> {
         (self.reloading.set_level)(config.log);
         let (done, all_done) = channel();
         let site = Arc::new((self.site)(&config));
-        self.guard = Arc::new(self.guard.with(&config.guard, &config.proxy_protocol_from));
-        let guard = Arc::clone(&self.guard);
-        let shards = (self.tell)(Arc::new(Orders { config: config.clone(), site, guard, done }));
+        self.guard.change(&config.guard, &config.proxy_protocol_from);
+        let shards = (self.tell)(Arc::new(Orders { config: config.clone(), site, done }));
         self.config = config;
         for _ in 0..shards {
             if all_done.recv_timeout(PATIENCE).is_err() {

@@ -1,14 +1,14 @@
-//! What is remembered of one address: its connections, and what is left of its rates.
+//! What is remembered of one address or user: its connections, and what is left of its rates.
 
 use std::sync::{Mutex, PoisonError};
 
 use sockeye_gateway::rate::Bucket;
 use sockeye_hub::Now;
 
+use super::Shared;
 use super::count::Limit;
-use super::{GuardLimits, Rates};
 
-/// The account of one address, shared by its connections on all shards.
+/// The account of one address or user, shared by its connections on all shards.
 #[derive(Debug, Default)]
 pub(super) struct Account(Mutex<State>);
 
@@ -19,6 +19,7 @@ pub(super) struct State {
     arrivals: Bucket,
     pub(super) messages: Bucket,
     pub(super) bytes: Bucket,
+    pub(super) channels: Bucket,
 }
 
 impl Account {
@@ -29,9 +30,9 @@ impl Account {
 }
 
 impl State {
-    /// Takes in one more connection.
-    pub(super) fn admit(&mut self, limits: &GuardLimits, rates: &Rates, now: Now) -> Result<(), Limit> {
-        if limits.address_connections_max > 0 && self.connections >= limits.address_connections_max {
+    /// Takes in one more connection. `connections_max` of 0 is no bound.
+    pub(super) fn admit(&mut self, connections_max: usize, rates: &Shared, now: Now) -> Result<(), Limit> {
+        if connections_max > 0 && self.connections >= connections_max {
             return Err(Limit::AddressConnections);
         }
         if let Some(rate) = &rates.arrivals
@@ -53,14 +54,15 @@ impl State {
     }
 
     /// Whether a new account would be the same.
-    pub(super) fn is_as_new(&mut self, rates: &Rates, now: Now) -> bool {
+    pub(super) fn is_as_new(&mut self, rates: &Shared, now: Now) -> bool {
         let is_full = |bucket: &mut Bucket, rate: &Option<_>| match rate {
             Some(rate) => bucket.full_in_ms(rate, now.ms) == 0,
             None => true,
         };
         !self.has_connections()
             && is_full(&mut self.arrivals, &rates.arrivals)
-            && is_full(&mut self.messages, &rates.address.messages)
-            && is_full(&mut self.bytes, &rates.address.bytes)
+            && is_full(&mut self.messages, &rates.three.messages)
+            && is_full(&mut self.bytes, &rates.three.bytes)
+            && is_full(&mut self.channels, &rates.three.channels)
     }
 }

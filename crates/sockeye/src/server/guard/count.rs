@@ -15,12 +15,22 @@ pub enum Limit {
     AddressArrivals,
     /// Messages of one connection.
     Messages,
+    /// Messages of one user.
+    UserMessages,
     /// Messages of one address.
     AddressMessages,
     /// Bytes of one connection.
     Bytes,
+    /// Bytes of one user.
+    UserBytes,
     /// Bytes of one address.
     AddressBytes,
+    /// New channels of one connection.
+    Channels,
+    /// New channels of one user.
+    UserChannels,
+    /// New channels of one address.
+    AddressChannels,
 }
 
 /// What became of who was over a bound.
@@ -32,18 +42,25 @@ pub enum Outcome {
     Paused,
     /// A connection was closed, since it kept on.
     Closed,
+    /// The last token was taken: the next one who asks is refused.
+    Spent,
 }
 
 impl Limit {
     /// Every limit, in the order of their declaration.
-    pub const ALL: [Limit; 7] = [
+    pub const ALL: [Limit; 12] = [
         Limit::Connections,
         Limit::AddressConnections,
         Limit::AddressArrivals,
         Limit::Messages,
+        Limit::UserMessages,
         Limit::AddressMessages,
         Limit::Bytes,
+        Limit::UserBytes,
         Limit::AddressBytes,
+        Limit::Channels,
+        Limit::UserChannels,
+        Limit::AddressChannels,
     ];
 
     /// Its name, which is that of its key in the configuration.
@@ -53,18 +70,25 @@ impl Limit {
             Limit::AddressConnections => "address_connections_max",
             Limit::AddressArrivals => "address_arrivals_per_second",
             Limit::Messages => "messages_per_second",
+            Limit::UserMessages => "user_messages_per_second",
             Limit::AddressMessages => "address_messages_per_second",
             Limit::Bytes => "bytes_per_second",
+            Limit::UserBytes => "user_bytes_per_second",
             Limit::AddressBytes => "address_bytes_per_second",
+            Limit::Channels => "channels_per_minute",
+            Limit::UserChannels => "user_channels_per_minute",
+            Limit::AddressChannels => "address_channels_per_minute",
         }
     }
 
     pub(super) fn of_rate(what: What, whose: Whose) -> Limit {
         match (what, whose) {
             (What::Messages, Whose::Address) => Limit::AddressMessages,
-            (What::Messages, _) => Limit::Messages,
+            (What::Messages, Whose::User) => Limit::UserMessages,
+            (What::Messages, Whose::Connection) => Limit::Messages,
             (What::Bytes, Whose::Address) => Limit::AddressBytes,
-            (What::Bytes, _) => Limit::Bytes,
+            (What::Bytes, Whose::User) => Limit::UserBytes,
+            (What::Bytes, Whose::Connection) => Limit::Bytes,
         }
     }
 
@@ -72,6 +96,7 @@ impl Limit {
     pub fn outcomes(self) -> &'static [Outcome] {
         match self {
             Limit::Connections | Limit::AddressConnections | Limit::AddressArrivals => &[Outcome::TurnedAway],
+            Limit::Channels | Limit::UserChannels | Limit::AddressChannels => &[Outcome::Spent],
             _ => &[Outcome::Paused, Outcome::Closed],
         }
     }
@@ -84,13 +109,14 @@ impl Outcome {
             Outcome::TurnedAway => "turned_away",
             Outcome::Paused => "paused",
             Outcome::Closed => "closed",
+            Outcome::Spent => "spent",
         }
     }
 }
 
 /// How often each limit had each outcome, on all shards.
 #[derive(Debug, Default)]
-pub struct Counts([[AtomicU64; 3]; Limit::ALL.len()]);
+pub struct Counts([[AtomicU64; 4]; Limit::ALL.len()]);
 
 impl Counts {
     pub(super) fn add(&self, limit: Limit, outcome: Outcome) {

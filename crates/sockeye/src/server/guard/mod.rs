@@ -11,13 +11,13 @@ mod standing;
 mod table;
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use sockeye_gateway::rate::{Patience, Rate};
 use sockeye_hub::Now;
 
-use crate::config::{GuardLimits, Network, holds, masked};
+use crate::config::{GuardLimits, Network, PerWhom, holds, masked};
 
 use account::Account;
 pub use count::{Counts, Limit, Outcome};
@@ -27,36 +27,52 @@ use table::Table;
 /// Keeps count for all shards of a server.
 #[derive(Debug)]
 pub struct Guard {
+    /// What holds for whom. Whoever asks holds the lock for as long as it takes to copy the pointer.
+    terms: RwLock<Arc<Terms>>,
+    connections: AtomicUsize,
+    addresses: Table<IpAddr>,
+    users: Table<Arc<str>>,
+    /// What was limited, for `/metrics`.
+    pub counts: Counts,
+    limit_told_ms: AtomicU64,
+    header_told_ms: AtomicU64,
+}
+
+/// The bounds as they are asked for. A change of the configuration replaces them all.
+#[derive(Debug)]
+struct Terms {
     limits: GuardLimits,
     rates: Rates,
     patience: Patience,
     proxies: Vec<Network>,
-    connections: Arc<AtomicUsize>,
-    addresses: Arc<Table<IpAddr>>,
-    /// What was limited, for `/metrics`.
-    pub counts: Arc<Counts>,
-    limit_told_ms: AtomicU64,
-    header_told_ms: AtomicU64,
 }
 
 /// The rates of [`GuardLimits`]; `None` is no bound.
 #[derive(Debug)]
 struct Rates {
-    arrivals: Option<Rate>,
-    connection: Pair,
-    address: Pair,
+    connection: Three,
+    user: Shared,
+    address: Shared,
 }
 
-/// How many messages and how many bytes a second.
+/// The rates of an account.
+#[derive(Debug)]
+struct Shared {
+    arrivals: Option<Rate>,
+    three: Three,
+}
+
+/// How many messages and how many bytes a second, and how many new channels a minute.
 #[derive(Clone, Copy, Debug)]
-struct Pair {
+struct Three {
     messages: Option<Rate>,
     bytes: Option<Rate>,
+    channels: Option<Rate>,
 }
 
-impl Pair {
+impl Three {
     fn is_bound(&self) -> bool {
-        self.messages.is_some() || self.bytes.is_some()
+        self.messages.is_some() || self.bytes.is_some() || self.channels.is_some()
     }
 }
 
@@ -67,39 +83,31 @@ pub(super) const ACCOUNTS_IDLE_MAX: usize = 65_536;
 impl Guard {
     /// Makes the guard of a server. `proxies` are the networks whose connections begin with a PROXY header.
     pub fn new(limits: &GuardLimits, proxies: &[Network]) -> Self {
-        let rate = |per_second: usize| Rate::new(per_second as u64, 1_000, limits.burst_ms);
-        let pair = |messages, bytes| Pair { messages: rate(messages), bytes: rate(bytes) };
-        let (messages, bytes) = (&limits.messages_per_second, &limits.bytes_per_second);
         Guard {
-            rates: Rates {
-                arrivals: rate(limits.address_arrivals_per_second),
-                connection: pair(messages.connection, bytes.connection),
-                address: pair(messages.address, bytes.address),
-            },
-            patience: Patience { strikes_max: limits.strikes_max, forgiven_ms: limits.strikes_forgiven_ms },
-            limits: limits.clone(),
-            proxies: proxies.to_vec(),
-            connections: Arc::default(),
-            addresses: Arc::new(Table::new()),
-            counts: Arc::default(),
+            terms: RwLock::new(Arc::new(Terms::new(limits, proxies))),
+            connections: AtomicUsize::new(0),
+            addresses: Table::new(),
+            users: Table::new(),
+            counts: Counts::default(),
             limit_told_ms: AtomicU64::new(0),
             header_told_ms: AtomicU64::new(0),
         }
     }
 
-    /// The guard that goes on with other bounds, and counts on. Connections that are there stay under the bounds they came under.
-    pub(super) fn with(&self, limits: &GuardLimits, proxies: &[Network]) -> Self {
-        Guard {
-            connections: Arc::clone(&self.connections),
-            addresses: Arc::clone(&self.addresses),
-            counts: Arc::clone(&self.counts),
-            ..Guard::new(limits, proxies)
-        }
+    /// Goes on under other bounds. They hold at once for new connections, and for those that are held to a rate already;
+    /// a connection that nothing was asked of stays so. No connection is closed for it.
+    pub fn change(&self, limits: &GuardLimits, proxies: &[Network]) {
+        *self.terms.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Terms::new(limits, proxies));
+    }
+
+    fn terms(&self) -> Arc<Terms> {
+        Arc::clone(&self.terms.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Says whether a connection from this peer must begin with a PROXY header.
     pub fn expects_proxy_header(&self, peer: Option<IpAddr>) -> bool {
-        !self.proxies.is_empty() && holds(&self.proxies, peer)
+        let terms = self.terms();
+        !terms.proxies.is_empty() && holds(&terms.proxies, peer)
     }
 
     /// A connection has come. What it counts for is given back when the standing is dropped; `None` is a connection
@@ -108,16 +116,17 @@ impl Guard {
     /// # Errors
     /// There are as many as there may be.
     pub(super) fn admit(self: &Arc<Self>) -> Result<Option<Box<Standing>>, Limit> {
+        let terms = self.terms();
         let mut is_counted = false;
-        if self.limits.connections_max > 0 {
+        if terms.limits.connections_max > 0 {
             let before = self.connections.fetch_add(1, Ordering::Relaxed);
-            if before >= self.limits.connections_max {
+            if before >= terms.limits.connections_max {
                 self.connections.fetch_sub(1, Ordering::Relaxed);
                 return Err(self.turned_away(Limit::Connections));
             }
             is_counted = true;
         }
-        let is_metered = self.rates.connection.is_bound();
+        let is_metered = terms.rates.connection.is_bound() || terms.rates.user.three.is_bound();
         Ok((is_counted || is_metered).then(|| Box::new(Standing::new(Arc::clone(self), is_counted))))
     }
 
@@ -132,12 +141,15 @@ impl Guard {
         now: Now,
     ) -> Result<(), Limit> {
         let Some(address) = address else { return Ok(()) };
-        if !self.has_address_bounds() || holds(&self.limits.address_exceptions, Some(address)) {
+        let terms = self.terms();
+        if !terms.has_address_bounds() || holds(&terms.limits.address_exceptions, Some(address)) {
             return Ok(());
         }
         let account = self
             .addresses
-            .open(account_of(address), &self.rates, now, |state| state.admit(&self.limits, &self.rates, now))
+            .open(account_of(address), &terms.rates.address, now, |state| {
+                state.admit(terms.limits.address_connections_max, &terms.rates.address, now)
+            })
             .map_err(|limit| self.turned_away(limit))?;
         standing.get_or_insert_with(|| Box::new(Standing::new(Arc::clone(self), false))).belong_to(account);
         Ok(())
@@ -153,24 +165,46 @@ impl Guard {
         may_tell(&self.header_told_ms, now)
     }
 
-    fn has_address_bounds(&self) -> bool {
-        self.limits.address_connections_max > 0
-            || self.rates.arrivals.is_some()
-            || self.rates.address.is_bound()
-    }
-
     fn turned_away(&self, limit: Limit) -> Limit {
         self.counts.add(limit, Outcome::TurnedAway);
         limit
     }
 
-    fn leave(&self, is_counted: bool, address: Option<&Arc<Account>>) {
-        if is_counted {
-            self.connections.fetch_sub(1, Ordering::Relaxed);
+    /// The account of a user, which one more connection belongs to.
+    fn join_user(&self, user: &Arc<str>, rates: &Shared, now: Now) -> Arc<Account> {
+        let joined = self.users.open(Arc::clone(user), rates, now, |state| state.admit(0, rates, now));
+        joined.expect("there is no bound on the connections of a user")
+    }
+}
+
+impl Terms {
+    fn new(limits: &GuardLimits, proxies: &[Network]) -> Self {
+        let rate = |per_second: usize| Rate::new(per_second as u64, 1_000, limits.burst_ms);
+        let three = |of: fn(&PerWhom) -> usize| Three {
+            messages: rate(of(&limits.messages_per_second)),
+            bytes: rate(of(&limits.bytes_per_second)),
+            // A client names many channels when it begins, so a minute's worth may come at once.
+            channels: Rate::new(of(&limits.channels_per_minute) as u64, 60_000, 60_000),
+        };
+        Terms {
+            rates: Rates {
+                connection: three(|whom| whom.connection),
+                user: Shared { arrivals: None, three: three(|whom| whom.user) },
+                address: Shared {
+                    arrivals: rate(limits.address_arrivals_per_second),
+                    three: three(|whom| whom.address),
+                },
+            },
+            patience: Patience { strikes_max: limits.strikes_max, forgiven_ms: limits.strikes_forgiven_ms },
+            limits: limits.clone(),
+            proxies: proxies.to_vec(),
         }
-        if let Some(account) = address {
-            account.with(|state| state.leave());
-        }
+    }
+
+    fn has_address_bounds(&self) -> bool {
+        self.limits.address_connections_max > 0
+            || self.rates.address.arrivals.is_some()
+            || self.rates.address.three.is_bound()
     }
 }
 

@@ -12,7 +12,7 @@ use sockeye_hub::Now;
 
 use super::account::{Account, State};
 use super::count::Limit;
-use super::{ACCOUNTS_IDLE_MAX, Rates};
+use super::{ACCOUNTS_IDLE_MAX, Shared};
 
 /// Accounts by key.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ impl<K: Hash + Eq> Table<K> {
     pub(super) fn open(
         &self,
         key: K,
-        rates: &Rates,
+        rates: &Shared,
         now: Now,
         admit: impl FnOnce(&mut State) -> Result<(), Limit>,
     ) -> Result<Arc<Account>, Limit> {
@@ -69,7 +69,7 @@ impl<K: Hash + Eq> Table<K> {
 
 impl<K: Hash + Eq> Part<K> {
     /// Forgets accounts that are as new, and of those without connections what is too many.
-    fn sweep(&mut self, rates: &Rates, now: Now) {
+    fn sweep(&mut self, rates: &Shared, now: Now) {
         self.accounts.retain(|_, account| !account.with(|state| state.is_as_new(rates, now)));
         let mut idle = 0;
         self.accounts.retain(|_, account| {

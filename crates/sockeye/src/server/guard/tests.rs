@@ -110,14 +110,14 @@ fn the_table_forgets_who_is_as_new_and_never_grows_without_bound() {
         arrive(&guard, &address, 1_000_000 + 20 * number).expect("the first from there");
     }
     assert!(guard.addresses.len() < 10_000, "{}", guard.addresses.len());
-    let account = stays.as_ref().and_then(|standing| standing.address.clone()).expect("it is counted there");
-    assert!(account.with(|state| state.has_connections()));
+    let address = stays.as_ref().and_then(|standing| standing.address.as_ref()).expect("it is counted there");
+    assert!(address.0.with(|state| state.has_connections()));
 }
 
 #[test]
 fn a_message_takes_from_the_connection_and_from_its_address() {
     let guard = guard(|limits| {
-        limits.messages_per_second = crate::config::PerWhom { connection: 10, address: 12 };
+        limits.messages_per_second = crate::config::PerWhom { connection: 10, user: 0, address: 12 };
         limits.burst_ms = 1_000;
     });
     let mut one = arrive(&guard, "192.0.2.1", 0).expect("room").expect("it is metered");
@@ -137,7 +137,7 @@ fn a_message_takes_from_the_connection_and_from_its_address() {
 #[test]
 fn bytes_are_shared_out_until_there_are_none() {
     let guard = guard(|limits| {
-        limits.bytes_per_second = crate::config::PerWhom { connection: 1_000, address: 0 };
+        limits.bytes_per_second = crate::config::PerWhom { connection: 1_000, user: 0, address: 0 };
         limits.burst_ms = 1_000;
     });
     let mut standing = arrive(&guard, "192.0.2.1", 0).expect("room").expect("it is metered");
@@ -149,4 +149,47 @@ fn bytes_are_shared_out_until_there_are_none() {
     assert_eq!((over.what, over.retry_ms), (What::Bytes, 1_000));
     assert!(standing.resume(at(1_000)));
     assert_eq!(standing.share(4_096, at(1_000)), Ok(1_000));
+}
+
+#[test]
+fn a_user_is_one_whatever_his_connections_and_addresses() {
+    let guard = guard(|limits| {
+        limits.messages_per_second = crate::config::PerWhom { connection: 0, user: 10, address: 0 };
+        limits.burst_ms = 1_000;
+    });
+    let mut one = arrive(&guard, "192.0.2.1", 0).expect("room").expect("it is metered");
+    let mut two = arrive(&guard, "192.0.2.2", 0).expect("room").expect("it is metered");
+    let (ana, bob): (Arc<str>, Arc<str>) = ("ana".into(), "bob".into());
+
+    assert!((0..7).all(|_| one.take_message_of(&ana, at(0)).is_ok()));
+    assert!((0..3).all(|_| two.take_message_of(&ana, at(0)).is_ok()));
+    assert_eq!(two.take_message_of(&ana, at(0)).expect_err("one too many").whose, Whose::User);
+    assert!((0..10).all(|_| one.take_message_of(&bob, at(0)).is_ok()));
+
+    // Nobody is forgotten while he lacks anything.
+    drop((one, two));
+    let mut three = arrive(&guard, "192.0.2.3", 0).expect("room").expect("it is metered");
+    assert!(three.take_message_of(&ana, at(0)).is_err());
+    assert!(three.take_message_of(&ana, at(100)).is_ok());
+}
+
+#[test]
+fn other_bounds_hold_at_once_and_close_nobody() {
+    let guard = guard(|limits| {
+        limits.address_connections_max = 1;
+        limits.messages_per_second.connection = 10;
+        limits.burst_ms = 1_000;
+    });
+    let mut one = arrive(&guard, "192.0.2.1", 0).expect("room").expect("it is metered");
+    assert!(arrive(&guard, "192.0.2.1", 0).is_err());
+
+    let mut limits = GuardLimits { address_exceptions: Vec::new(), burst_ms: 1_000, ..GuardLimits::none() };
+    limits.address_connections_max = 2;
+    limits.messages_per_second.connection = 3;
+    guard.change(&limits, &["192.0.2.9".parse().expect("a network")]);
+
+    let _two = arrive(&guard, "192.0.2.1", 0).expect("there is room now");
+    assert!(arrive(&guard, "192.0.2.1", 0).is_err());
+    assert_eq!((0..10).filter(|_| one.take_message(at(0)).is_ok()).count(), 3);
+    assert!(guard.expects_proxy_header("192.0.2.9".parse().ok()));
 }
