@@ -9,7 +9,7 @@ use super::Failure;
 use super::log::Log;
 use crate::address::Address;
 use crate::config::{Environment, Level, Overrides, Shards, Source, parse_bytes};
-use crate::server::{self, Reloading};
+use crate::server::{self, Reloading, Stamps};
 
 /// Run the server
 #[derive(Debug, Args)]
@@ -59,11 +59,12 @@ impl Serve {
             log: self.log,
         };
         let source = Source::new(self.config, overrides);
+        let read = Stamps::look(source.path());
         let config = source.load()?;
         let environment = Environment::read();
         let log = Log::begin(config.log, self.json, environment.journal_stream);
         let announce = |addresses: &[String], shards: u16| log.announce(addresses, shards);
-        let reloading = Reloading { source: &source, set_level: &|level| log.set_level(level) };
+        let reloading = Reloading { source: &source, read, set_level: &|level| log.set_level(level) };
         Ok(server::serve(&config, &environment, &reloading, crate::console::asset, announce)?)
     }
 }

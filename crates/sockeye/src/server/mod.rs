@@ -35,4 +35,5 @@ pub use letter::{Content, Control, Letter, Stage};
 pub use listen::{ListenError, Listening, listen};
 pub use serve::{ServeError, serve};
 pub use shard::{Setup, Shard};
+pub use stamp::Stamps;
 pub use steward::{Orders, Reloading};

@@ -9,7 +9,7 @@ use std::path::Path;
 
 /// What some files looked like, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Stamps(Vec<Option<Stamp>>);
+pub struct Stamps(Vec<Option<Stamp>>);
 
 /// Which file it is, when it was changed, and how long it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +21,7 @@ struct Stamp {
 
 impl Stamps {
     /// Looks at files; one that is not there looks like nothing.
-    pub(super) fn look<'p>(paths: impl IntoIterator<Item = &'p Path>) -> Stamps {
+    pub fn look<'p>(paths: impl IntoIterator<Item = &'p Path>) -> Stamps {
         let stamp = |path| {
             let metadata = fs::metadata(path).ok()?;
             Some(Stamp {

@@ -44,10 +44,12 @@ impl Orders {
 }
 
 /// How a server that runs comes by another configuration.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Reloading<'a> {
     /// Where the configuration is read.
     pub source: &'a Source,
+    /// What its file looked like before it was read: a change since then is a change.
+    pub read: Stamps,
     /// Changes how much is logged.
     pub set_level: &'a (dyn Fn(Level) + Sync),
 }
@@ -69,7 +71,7 @@ pub(super) struct Steward<'a> {
 impl Steward<'_> {
     /// Looks after it until who may ask for a reload has gone.
     pub(super) fn run(mut self, asked: &Receiver<()>) {
-        let mut read = self.look();
+        let mut read = self.reloading.read.clone();
         let mut seen = read.clone();
         loop {
             match asked.recv_timeout(LOOK_INTERVAL) {
