@@ -100,6 +100,7 @@ impl World {
             origins: vec!["https://listed.example".into()],
             hosts: Hosts::default(),
             anonymous: None,
+            requires_tls: false,
         };
         World {
             machine: Connection::new(client, Transport::Tcp, &limits, now),

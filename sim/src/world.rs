@@ -71,6 +71,7 @@ impl World {
             origins: Vec::new(),
             hosts: Hosts::default(),
             anonymous: None,
+            requires_tls: false,
         });
         let guard = Arc::new(Guard::new(&GuardLimits::none(), &[]));
         let count = plan.shards;
@@ -91,6 +92,7 @@ impl World {
                 board: Arc::clone(&board),
                 cookie_key: CookieKey::new(1, 2),
                 assets: |_| None,
+                tls: None,
             };
             shards.push(Shard::new(SimKernel(Rc::clone(&net)), setup));
             nets.push(net);

@@ -22,6 +22,7 @@ use crate::limit::Limits;
 use crate::line::Lines;
 use crate::out::Out;
 use crate::rate::{Meter, Over};
+use crate::reply::{Manner, Reply};
 use crate::site::{Pages, Site};
 use crate::tally::Tally;
 use crate::websocket::{Mode, Outcome, Socket, close};
@@ -109,6 +110,8 @@ impl Context<'_> {
 pub enum Transport {
     /// TCP, over IPv4 or IPv6.
     Tcp,
+    /// The same, encrypted.
+    Tls,
     /// A Unix-domain stream.
     Unix,
 }
@@ -423,6 +426,19 @@ impl Connection {
         }
     }
 
+    /// The stream below has begun something of its own: if it has nothing to say by then, the connection ends.
+    pub fn expect_input_by(&mut self, deadline_ms: u64) {
+        if matches!(self.state, State::Detect(_)) && self.ending == Ending::No && !self.closing {
+            self.deadline_ms = deadline_ms;
+        }
+    }
+
+    /// The stream below turned out to be encrypted: what is said here is said in private, and begins from here.
+    pub fn handle_secured(&mut self, now: Now, limits: &Limits) {
+        self.transport = Transport::Tls;
+        self.expect_input_by(now.ms + limits.first_byte_timeout_ms);
+    }
+
     /// Everything queued for this connection was written, and its peer has ended its side.
     pub fn handle_written(&mut self, hub: &mut Hub, now: Now, limits: &Limits) {
         if self.input_ended
@@ -577,6 +593,9 @@ impl Connection {
 
     fn begin(&mut self, detected: Detected, cx: &mut Context<'_>) {
         self.changed = true;
+        if cx.site.requires_tls && self.transport == Transport::Tcp {
+            return self.refuse_plain(detected, cx);
+        }
         match detected {
             Detected::Lines => {
                 cx.hub.set_encoding(self.client, Form::Line.encoding());
@@ -593,6 +612,19 @@ impl Connection {
             }
             Detected::More => {}
         }
+    }
+
+    /// Everything here is encrypted, and this is not: says so in the words of who came.
+    fn refuse_plain(&mut self, detected: Detected, cx: &mut Context<'_>) {
+        const WHY: &str = "this server speaks TLS only: connect with https:, wss: or tls:";
+        let out = cx.out.scratch();
+        if detected == Detected::Http {
+            let manner = Manner { keep_alive: false, head_only: false, is_1_0: false, origin: None };
+            Reply::error(Code::Denied, WHY).write(out, &manner);
+        } else {
+            request::frame(Form::Line, out, 0, |out| json::write_error(out, None, Code::Denied, WHY, false));
+        }
+        self.end(Ending::AfterOutput, "plain text", cx);
     }
 
     fn become_state(&mut self, state: State, now: Now, limits: &Limits) {

@@ -1,6 +1,7 @@
 //! The first byte of a connection tells its protocol.
 //!
-//! Absent until they are spoken: TLS (0x16) and MQTT (0x10), which are recognised only to be refused by name.
+//! Absent until it is spoken: MQTT (0x10), which is recognised only to be refused by name. TLS (0x16) is taken off below,
+//! in the shell; where it arrives here, it is not spoken.
 
 use sockeye_wire::proxy::SIGNATURE;
 
@@ -28,7 +29,9 @@ pub(crate) fn detect(input: &[u8]) -> Detected {
         Some(b'\r') if SIGNATURE.starts_with(input) && input.len() < SIGNATURE.len() => Detected::More,
         Some(b'\r') if input.starts_with(&SIGNATURE) => PROXY,
         Some(b'{' | b' ' | b'\t' | b'\r' | b'\n') => Detected::Lines,
-        Some(0x16) => Detected::Unknown("this is TLS, which this port does not speak: connect in plain text"),
+        Some(0x16) => Detected::Unknown(
+            "this is TLS, for which this server has no certificate: connect in plain text, or give it one",
+        ),
         Some(0x10) => Detected::Unknown("this is MQTT, which this server does not speak"),
         Some(b'A'..=b'Z') => {
             match input.iter().take(METHOD_BYTES_MAX).position(|byte| !byte.is_ascii_uppercase()) {

@@ -89,7 +89,7 @@ fn decide(head: &RequestHead<'_>, transport: Transport, cx: &Context<'_>) -> Res
 /// Refuses pages from elsewhere and names that are not ours.
 fn check_caller(head: &RequestHead<'_>, transport: Transport, cx: &Context<'_>) -> Result<(), Reply> {
     // A browser cannot reach a Unix socket, so neither header can mislead there.
-    if transport == Transport::Tcp && !head.host.is_empty() && !cx.site.hosts.allow(head.host) {
+    if transport != Transport::Unix && !head.host.is_empty() && !cx.site.hosts.allow(head.host) {
         let why =
             format!("this server is not called {:?}: use localhost, or list the name under names", head.host);
         return Err(Reply::error(Code::Denied, &why));

@@ -17,6 +17,8 @@ pub struct Site {
     pub hosts: Hosts,
     /// What a client is that has shown no token. `None`: it may do everything, for only this machine can reach the server.
     pub anonymous: Option<Arc<Identity>>,
+    /// What comes by TCP must be encrypted.
+    pub requires_tls: bool,
 }
 
 /// The names by which a request may call this server.
@@ -111,6 +113,7 @@ mod tests {
             server: "sockeye/0".into(),
             origins: vec!["https://chat.example".into()],
             anonymous: None,
+            requires_tls: false,
             hosts: Hosts { names: vec!["inner.example".into()], addresses: vec![], any_address: false },
         }
     }

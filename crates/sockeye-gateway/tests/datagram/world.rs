@@ -60,6 +60,7 @@ impl World {
                 origins: Vec::new(),
                 hosts: Hosts::default(),
                 anonymous: None,
+                requires_tls: false,
             },
             out: Out::new(),
             tally: Tally::default(),

@@ -8,6 +8,7 @@ use clap::Args;
 
 use super::Failure;
 use crate::config::{Config, Overrides};
+use crate::server::Tls;
 
 /// Check a configuration, or print every key with its value and what it does
 #[derive(Debug, Args)]
@@ -26,6 +27,9 @@ pub(super) struct Check {
 impl Check {
     pub(super) fn run(self) -> Result<(), Failure> {
         let config = Config::load(self.config.as_deref(), Overrides::default())?;
+        if config.tls.is_on() {
+            Tls::load(&config.tls, &config.names)?;
+        }
         let mut out = io::stdout().lock();
         if self.print {
             write!(out, "{}", config.print()).context("cannot write to standard output")?;

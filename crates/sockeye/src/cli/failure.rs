@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::{self, Write as _};
 
 use crate::config::ConfigError;
-use crate::server::{ListenError, ServeError};
+use crate::server::{ListenError, ServeError, TlsError};
 use crate::tool::ToolError;
 
 /// What an exit code says.
@@ -23,6 +23,8 @@ pub enum Exit {
     Unreachable = 4,
     /// It took too long.
     TimedOut = 5,
+    /// TLS: a certificate is not trusted, or the handshake failed.
+    Tls = 6,
     /// The peer refused the handshake, or what was asked.
     Refused = 7,
     /// The connection ended before everything was done.
@@ -85,8 +87,22 @@ impl From<ServeError> for Failure {
             ServeError::Listen(error) => error.into(),
             ServeError::Config(error) => error.into(),
             ServeError::Passed(error) => Failure::new(Exit::Usage, error),
+            ServeError::Tls(error) => error.into(),
             error => Failure::new(Exit::Internal, error),
         }
+    }
+}
+
+impl From<TlsError> for Failure {
+    fn from(error: TlsError) -> Self {
+        let exit = match &error {
+            TlsError::Unreadable { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                Exit::Permission
+            }
+            TlsError::Library(_) => Exit::Internal,
+            _ => Exit::Usage,
+        };
+        Failure::new(exit, error)
     }
 }
 
@@ -96,6 +112,7 @@ impl From<ToolError> for Failure {
             ToolError::NameNotFound { .. } => Exit::NameNotFound,
             ToolError::Unreachable { .. } => Exit::Unreachable,
             ToolError::TimedOut { .. } => Exit::TimedOut,
+            ToolError::Tls { .. } => Exit::Tls,
             ToolError::Handshake { .. } | ToolError::Refused { .. } => Exit::Refused,
             ToolError::EndedEarly { .. } => Exit::EndedEarly,
             ToolError::Unusable { .. } => Exit::Usage,

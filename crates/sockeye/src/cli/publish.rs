@@ -22,7 +22,7 @@ pub(super) struct Publish {
     channel: String,
     /// The message; without it, each line of standard input is one
     text: Option<String>,
-    /// The server: ws://HOST:PORT/ws, tcp:HOST:PORT, unix:PATH, udp:HOST:PORT or unixgram:PATH
+    /// The server: ws://HOST:PORT/ws, wss:, tcp:HOST:PORT, tls:, unix:PATH, udp:HOST:PORT or unixgram:PATH
     #[arg(long, value_name = "ADDRESS", default_value = super::subscribe::DEFAULT_SERVER)]
     to: Address,
 }

@@ -31,6 +31,15 @@ pub(super) struct Serve {
     /// Serve with N threads, 1 to 256 [default: one for each core]
     #[arg(long, value_name = "N")]
     shards: Option<Shards>,
+    /// Speak TLS with the certificate chain in FILE (PEM), on the same port as plain text
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_certificate: Option<PathBuf>,
+    /// The private key of that certificate (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    tls_key: Option<PathBuf>,
+    /// Speak TLS with a certificate that is made at the start, for trying: nobody trusts it
+    #[arg(long, conflicts_with = "tls_certificate")]
+    self_signed: bool,
     /// The largest payload, such as 16MiB [default: 1MiB]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     message_bytes_max: Option<usize>,
@@ -57,6 +66,9 @@ impl Serve {
             shards: self.shards,
             message_bytes_max: self.message_bytes_max,
             log: self.log,
+            tls_certificate: self.tls_certificate,
+            tls_key: self.tls_key,
+            self_signed: self.self_signed,
         };
         let source = Source::new(self.config, overrides);
         let read = Stamps::look(source.path());

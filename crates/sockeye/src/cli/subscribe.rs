@@ -25,7 +25,7 @@ pub(super) struct Subscribe {
     /// The channel or pattern
     #[arg(value_parser = parse_channel_or_pattern)]
     name: String,
-    /// The server: ws://HOST:PORT/ws, tcp:HOST:PORT, unix:PATH, udp:HOST:PORT or unixgram:PATH
+    /// The server: ws://HOST:PORT/ws, wss:, tcp:HOST:PORT, tls:, unix:PATH, udp:HOST:PORT or unixgram:PATH
     #[arg(long, value_name = "ADDRESS", default_value = DEFAULT_SERVER)]
     from: Address,
     /// Begin after this position (the "at" of a message)

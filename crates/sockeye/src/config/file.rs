@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use sockeye_hub::{Rule, RuleKind};
 use toml::{Table, Value};
@@ -10,7 +10,7 @@ use toml::{Table, Value};
 use super::key::{Field, KEYS, Key};
 use super::network::Network;
 use super::reload::needs_restart;
-use super::{Config, Shards};
+use super::{CertificateFiles, Config, Shards};
 use crate::address::unit::{parse_bytes, parse_milliseconds, print_bytes, print_milliseconds};
 use crate::address::{Address, nearest};
 
@@ -94,12 +94,16 @@ fn apply(config: &mut Config, table: &Table) -> Result<(), Fault> {
                 }
             }
             ("channels", _) => return fault("channels", "is a list of tables: write [[channels]]"),
-            ("limits" | "history", Value::Table(section)) => {
+            ("limits" | "history" | "tls", Value::Table(section)) => {
                 for (key, value) in section {
+                    if name == "tls" && key == "certificates" {
+                        config.tls.certificates = read_certificates(value)?;
+                        continue;
+                    }
                     set(config, &format!("{name}.{key}"), value)?;
                 }
             }
-            ("limits" | "history", _) => return fault(name, format!("is a table: write [{name}]")),
+            ("limits" | "history" | "tls", _) => return fault(name, format!("is a table: write [{name}]")),
             _ => set(config, name, value)?,
         }
     }
@@ -108,8 +112,11 @@ fn apply(config: &mut Config, table: &Table) -> Result<(), Fault> {
 
 fn set(config: &mut Config, path: &str, value: &Value) -> Result<(), Fault> {
     let Some(key) = KEYS.iter().find(|key| key.path == path) else {
-        let known: Vec<&str> =
-            KEYS.iter().map(|key| key.path).chain(["channels", "limits", "history"]).collect();
+        let known: Vec<&str> = KEYS
+            .iter()
+            .map(|key| key.path)
+            .chain(["channels", "limits", "history", "tls", "tls.certificates"])
+            .collect();
         return fault(path, unknown(path, &known));
     };
     match ((key.field)(config), value) {
@@ -149,6 +156,13 @@ fn set(config: &mut Config, path: &str, value: &Value) -> Result<(), Fault> {
         }
         (Field::TimeOrNone(field), value) => *field = time(path, value)?,
         (Field::Time(field), value) => *field = positive(path, time(path, value)?)?,
+        (Field::Path(field), Value::String(text)) => {
+            *field = (!text.is_empty()).then(|| PathBuf::from(text));
+        }
+        (Field::Path(_), _) => return fault(path, "takes the path of a file, or \"\""),
+        (Field::Word(field), value) => {
+            field.set_word(value.as_str().unwrap_or_default()).or_else(|why| fault(path, why))?;
+        }
     }
     Ok(())
 }
@@ -180,6 +194,34 @@ fn read_rule(path: &str, value: &Value, default: &Rule) -> Result<Rule, Fault> {
         return fault(path, "has no pattern: add pattern = \"prices/#\"");
     }
     Ok(rule)
+}
+
+/// The tables of `[[tls.certificates]]`.
+fn read_certificates(value: &Value) -> Result<Vec<CertificateFiles>, Fault> {
+    let Value::Array(tables) = value else {
+        return fault("tls.certificates", "is a list of tables: write [[tls.certificates]]");
+    };
+    let read = |(index, value): (usize, &Value)| {
+        let path = format!("tls.certificates[{index}]");
+        let Value::Table(table) = value else {
+            return fault(path, "is a table: write [[tls.certificates]]");
+        };
+        let mut files = CertificateFiles::default();
+        for (name, value) in table {
+            let key = format!("{path}.{name}");
+            match (name.as_str(), value.as_str()) {
+                ("certificate", Some(text)) => files.certificate = text.into(),
+                ("key", Some(text)) => files.key = text.into(),
+                ("certificate" | "key", None) => return fault(key, "takes the path of a PEM file"),
+                _ => return fault(key, unknown(name, &["certificate", "key"])),
+            }
+        }
+        if files.certificate.as_os_str().is_empty() || files.key.as_os_str().is_empty() {
+            return fault(path, "needs both: certificate = \"FILE.pem\" and key = \"FILE.key\"");
+        }
+        Ok(files)
+    };
+    tables.iter().enumerate().map(read).collect()
 }
 
 fn unknown(name: &str, known: &[&str]) -> String {
@@ -236,6 +278,17 @@ pub(super) fn print(config: &Config) -> String {
         let value = value_of((key.field)(&mut config));
         let _ = write!(out, "\n# {}{restart}\n{name} = {value}\n", key.comment);
     }
+    if config.tls.certificates.is_empty() {
+        out.push_str(
+            "\n# Certificate chains and their keys, as PEM files. Clients are shown the one that has the name they ask for,\n\
+             # else the first.\n# [[tls.certificates]]\n# certificate = \"/etc/sockeye/chat.example.pem\"\n\
+             # key = \"/etc/sockeye/chat.example.key\"\n",
+        );
+    }
+    for files in &config.tls.certificates {
+        let (certificate, key) = (text_of(&files.certificate), text_of(&files.key));
+        let _ = write!(out, "\n[[tls.certificates]]\ncertificate = {certificate}\nkey = {key}\n");
+    }
     if config.rules.is_empty() {
         out.push_str(
             "\n# What channels keep, by pattern; the first that matches wins. kind is \"live\" (nothing is kept) or \"kept\".\n\
@@ -285,5 +338,11 @@ fn value_of(field: Field<'_>) -> String {
         Field::Count32(count) => count.to_string(),
         Field::Time(ms) | Field::TimeOrNone(ms) => format!("{:?}", print_milliseconds(*ms)),
         Field::Level(level) => format!("{:?}", level.as_str()),
+        Field::Path(path) => path.as_deref().map_or("\"\"".into(), text_of),
+        Field::Word(word) => format!("{:?}", word.as_word()),
     }
+}
+
+fn text_of(path: &Path) -> String {
+    Value::from(path.display().to_string()).to_string()
 }

@@ -3,7 +3,10 @@
 //! One table reads, prints and documents, so the three cannot disagree. What happens at each bound is told in its
 //! comment; the defaults live with the limits themselves.
 
+use std::path::PathBuf;
+
 use super::network::Network;
+use super::word::Word;
 use super::{Config, Level, Shards};
 use crate::address::Address;
 
@@ -34,6 +37,8 @@ pub(super) enum Field<'c> {
     Time(&'c mut u64),
     TimeOrNone(&'c mut u64),
     Level(&'c mut Level),
+    Path(&'c mut Option<PathBuf>),
+    Word(&'c mut dyn Word),
 }
 
 macro_rules! keys {
@@ -90,6 +95,7 @@ keys! {
     "limits.datagram_session_timeout", Time, connection.datagram_session_timeout_ms, "A subscriber by datagrams from whom no valid cookie came for this long is forgotten.";
     "limits.datagram_message_bytes_max", Bytes, connection.datagram_message_bytes_max, "The longest message sent as one datagram, envelope included. A longer one is announced as a gap: too_large.";
     "limits.datagram_buffer_bytes", Bytes, server.datagram_buffer_bytes, "Datagrams that the kernel is asked to hold unread, for each socket; it grants at most net.core.rmem_max. More is lost, and counted.";
+    "limits.handshake_timeout", Time, server.handshake_timeout_ms, "A TLS handshake must be done within this time of its first byte, else the connection is closed.";
     "limits.unsent_bytes_max", Bytes, server.unsent_bytes_max, "Unsent bytes that the kernel takes for one TCP connection (TCP_NOTSENT_LOWAT). More wait in the outbox.";
     "limits.connections_max", CountOrNone, guard.connections_max, "Connections in all. Above it a new one is closed at once. 0: as many as the system has descriptors for.";
     "limits.address_connections_max", CountOrNone, guard.address_connections_max, "Connections from one address (IPv6: one /64). Above it a new one is closed at once. 0: no bound.";
@@ -111,4 +117,11 @@ keys! {
     "history.messages", Count, default_rule.messages, "Messages that a channel keeps, where no [[channels]] says otherwise.";
     "history.bytes", Bytes, default_rule.bytes, "Bytes that a channel keeps at most; the newest message always stays.";
     "history.age", Time, default_rule.age_ms, "How long a channel keeps messages; the newest always stays.";
+
+    "tls.mode", Word, tls.mode, "Where there is a certificate: \"optional\" speaks TLS and plain text on the same port, \"required\" refuses plain text, \"off\" speaks no TLS.";
+    "tls.client_ca", Path, tls.client_ca, "A PEM file of who may have signed the certificates of clients.";
+    "tls.client_certificate", Word, tls.client_certificate, "Whether clients show a certificate: \"none\", \"optional\" or \"required\".";
+    "tls.version_min", Word, tls.version_min, "The oldest version of TLS that is spoken: \"1.2\" or \"1.3\".";
+    "tls.sessions_max", Count, tls.sessions_max, "Sessions of TLS 1.2 remembered for resumption. Above it the oldest are forgotten, and shake hands in full.";
+    "tls.check_interval", Time, tls.check_interval_ms, "How often certificate files are looked at. A changed one is read again; if it is bad, the old one stays.";
 }

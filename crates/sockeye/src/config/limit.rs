@@ -54,6 +54,10 @@ pub struct ServerLimits {
     pub datagram_retry_ms: u64,
     /// TCP: unsent bytes that the kernel takes from us for one connection (128 KiB): a stalled peer hides no more.
     pub unsent_bytes_max: usize,
+    /// A TLS handshake must be done within this of its first byte (10 s), else the connection is closed.
+    pub handshake_timeout_ms: u64,
+    /// TLS handshakes begun in one turn (16), for each may cost a millisecond of signing; the rest wait for the next.
+    pub handshakes_per_turn_max: usize,
     /// TCP keep-alive: silence before the first probe (60 s), between probes (15 s), and probes before the end (4).
     pub keep_alive: (u64, u64, u32),
 }
@@ -82,6 +86,8 @@ impl Default for ServerLimits {
             datagram_buffer_bytes: 4 << 20,
             datagram_retry_ms: 20,
             unsent_bytes_max: 128 << 10,
+            handshake_timeout_ms: 10_000,
+            handshakes_per_turn_max: 16,
             keep_alive: (60_000, 15_000, 4),
         }
     }

@@ -12,9 +12,11 @@ mod limit;
 mod network;
 mod reload;
 mod shards;
+mod tls;
+mod word;
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use sockeye_gateway::Limits as ConnectionLimits;
 use sockeye_gateway::site::Hosts;
@@ -31,6 +33,7 @@ pub use limit::ServerLimits;
 pub use network::{Network, holds, masked};
 pub use reload::{Reloaded, Source};
 pub use shards::{SHARDS_MAX, Shards};
+pub use tls::{CertificateFiles, ClientCertificate, TlsConfig, TlsMode, TlsVersion};
 
 /// What the server is to do: complete, typed, checked.
 #[derive(Clone, Debug)]
@@ -62,6 +65,8 @@ pub struct Config {
     pub guard: GuardLimits,
     /// Networks whose connections begin with a PROXY header.
     pub proxy_protocol_from: Vec<Network>,
+    /// TLS.
+    pub tls: TlsConfig,
     /// What channels keep, by pattern; the first that matches a name wins.
     pub rules: Vec<Rule>,
     /// What a channel keeps that no rule matches.
@@ -84,6 +89,7 @@ impl Default for Config {
             server: ServerLimits::default(),
             guard: GuardLimits::default(),
             proxy_protocol_from: Vec::new(),
+            tls: TlsConfig::default(),
             rules: Vec::new(),
             default_rule: Rule::kept("#"),
         }
@@ -103,6 +109,12 @@ pub struct Overrides {
     pub message_bytes_max: Option<usize>,
     /// `--log`.
     pub log: Option<Level>,
+    /// `--tls-certificate`, which with `--tls-key` replaces the file's list.
+    pub tls_certificate: Option<PathBuf>,
+    /// `--tls-key`.
+    pub tls_key: Option<PathBuf>,
+    /// `--self-signed`.
+    pub self_signed: bool,
 }
 
 impl Config {
@@ -127,6 +139,7 @@ impl Config {
         if let Some(bytes) = overrides.message_bytes_max {
             config.set_message_bytes_max(bytes);
         }
+        config.tls.override_with(overrides.tls_certificate, overrides.tls_key, overrides.self_signed);
         config.check()?;
         Ok(config)
     }
@@ -177,6 +190,7 @@ impl Config {
                 "must be less than limits.silence_timeout",
             ));
         }
+        self.tls.check()?;
         for rule in self.rules.iter().chain([&self.default_rule]) {
             rule.check().map_err(|error| {
                 ConfigError::whole("channels", format!("pattern {:?}: {error}", rule.pattern))
@@ -249,7 +263,9 @@ mod tests {
         let text = "listen = [\"tcp:127.0.0.1:0\", \"unix:/tmp/x.sock\"]\nshards = 3\norigins = [\"https://a.example\"]\n\
                     [limits]\nmessage_bytes_max = \"2MiB\"\nping_interval = \"10s\"\n\
                     [[channels]]\npattern = \"prices/#\"\nkind = \"live\"\n\
-                    [[channels]]\npattern = \"chat/+\"\nmessages = 5\nage = \"1h\"\n";
+                    [[channels]]\npattern = \"chat/+\"\nmessages = 5\nage = \"1h\"\n\
+                    [tls]\nmode = \"required\"\nclient_ca = \"ca.pem\"\nclient_certificate = \"optional\"\n\
+                    [[tls.certificates]]\ncertificate = \"a.pem\"\nkey = \"a.key\"\n";
         let config = load(text).expect("a good file");
 
         let again = load(&config.print()).expect("what we print is a good file");
@@ -309,6 +325,11 @@ mod tests {
             ("[[channels]]\npattern = \"a/#/b\"", "a/#/b"),
             ("[[channels]]\npattern = \"a\"\nkind = \"keep\"", "\"live\" or \"kept\""),
             ("[[channels]]\npattern = \"a\"\nmesages = 1", "did you mean \"messages\""),
+            ("[tls]\nmode = \"requird\"", "\"optional\" or \"required\""),
+            ("[tls]\nmode = \"required\"", "[[tls.certificates]]"),
+            ("[tls]\nclient_certificate = \"required\"", "tls.client_ca"),
+            ("[[tls.certificates]]\ncertificate = \"a.pem\"", "tls.certificates[0]"),
+            ("[[tls.certificates]]\nkey = \"a\"\ncertificat = \"b\"", "did you mean \"certificate\""),
             ("a = [", "sockeye.toml"),
         ] {
             let error = load(text).expect_err(text);

@@ -10,8 +10,16 @@ use super::key::KEYS;
 use super::{Config, ConfigError, Overrides};
 
 /// Keys whose change needs a restart.
-const RESTART: &[&str] =
-    &["listen", "datagrams", "open", "shards", "limits.datagram_buffer_bytes", "limits.unsent_bytes_max"];
+const RESTART: &[&str] = &[
+    "listen",
+    "datagrams",
+    "open",
+    "shards",
+    "limits.datagram_buffer_bytes",
+    "limits.unsent_bytes_max",
+    "tls.mode",
+    "tls.sessions_max",
+];
 
 /// Says whether a change of this key needs a restart.
 pub(super) fn needs_restart(path: &str) -> bool {
@@ -69,6 +77,15 @@ impl Config {
                 kept.push(key.path);
             } else {
                 changed.push(key.path);
+            }
+        }
+        if self.tls.certificates != wanted.tls.certificates {
+            // Where TLS is spoken, it is with other files; whether it is was built into the sockets.
+            if self.tls.is_on() && wanted.tls.is_on() {
+                changed.push("tls.certificates");
+            } else {
+                wanted.tls.certificates = self.tls.certificates.clone();
+                kept.push("tls.certificates");
             }
         }
         if self.rules != wanted.rules {

@@ -12,17 +12,19 @@ use sockeye_gateway::rate::Meter;
 use sockeye_gateway::{Asset, Connection, Context, Ending, Limits, Out, Site, Tally};
 use sockeye_hub::planted::{Planted, is_planted};
 use sockeye_hub::{Hub, Now};
+use tracing::debug;
 
 use super::board::Board;
 use super::chronicle::{Chronicle, ClientEvent};
 use super::figures::Figures;
 use super::gather::{Gather, Speech, Written};
 use super::guard::Guard;
-use super::kernel::Stream;
+use super::kernel::{News, Secured, Stream};
 use super::peer::Peer;
 use super::stats::ShardPages;
 use super::steward::Orders;
 use super::timer::Wheel;
+use super::tls::Tls;
 use crate::config::ServerLimits;
 
 /// Everything of a shard but its connections.
@@ -32,6 +34,7 @@ pub(super) struct Desk {
     pub(super) limits: Limits,
     pub(super) server_limits: ServerLimits,
     pub(super) assets: fn(&str) -> Option<Asset>,
+    pub(super) tls: Option<Arc<Tls>>,
     pub(super) figures: Figures,
     pub(super) tally: Tally,
     pub(super) guard: Arc<Guard>,
@@ -82,6 +85,7 @@ impl Desk {
             if peer.machine.is_input_ended() && peer.stream.is_gone() {
                 return Fate::Ends("gone", None);
             }
+            peer.stream.flush();
             // It is listed again when its answers are read; a connection that is gone will be found so by writing.
             if peer.ended_edge {
                 self.hub.touch(peer.client());
@@ -108,15 +112,13 @@ impl Desk {
                 return if gone { Fate::Ends("gone", None) } else { fate };
             }
             Ok(length) => length,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                peer.readable = false;
-                peer.ended_edge = false;
-                return Fate::Stays;
-            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return self.rest(peer),
             Err(error) => return Fate::Ends("lost", Some(error)),
         };
         // A short read has emptied the socket, and new data makes a new edge; but after an end none will come.
-        if length < buffer.len() && (!peer.ended_edge || is_planted(Planted::LostWakeUp)) {
+        if peer.stream.is_emptied(length, buffer.len())
+            && (!peer.ended_edge || is_planted(Planted::LostWakeUp))
+        {
             peer.readable = false;
         }
         self.figures.bytes_in += length as u64;
@@ -129,6 +131,30 @@ impl Desk {
             self.list_if_more(peer);
         }
         fate
+    }
+
+    /// There is nothing to read from a connection: it rests until an edge, unless there is news of it.
+    #[cold]
+    fn rest(&mut self, peer: &mut Peer<impl Stream>) -> Fate {
+        match peer.stream.take_news() {
+            None => {
+                peer.readable = false;
+                peer.ended_edge = false;
+                return Fate::Stays;
+            }
+            Some(News::Waits) => {}
+            Some(News::HandshakeBegan) => {
+                peer.machine.expect_input_by(self.now.ms + self.server_limits.handshake_timeout_ms);
+            }
+            Some(News::Secured(secured)) => {
+                peer.machine.handle_secured(self.now, &self.limits);
+                let Secured { version, suite, resumed, client } = *secured;
+                debug!(parent: &peer.span, version, suite, resumed, client, "secured");
+            }
+        }
+        // What came along with the news is still to be read.
+        self.list(peer);
+        self.settle(peer)
     }
 
     /// Lists a connection that has more to give, if it may.
@@ -191,6 +217,7 @@ impl Desk {
             board: &self.board,
             assets: self.assets,
             ready: self.welcoming,
+            tls: self.tls.as_deref(),
             draining: self.draining,
             now: self.now,
         };
@@ -335,9 +362,11 @@ impl Desk {
             Ending::AfterOutput
                 if self.hub.outbox(client).is_empty()
                     && self.hub.requests_in_flight(client) == 0
-                    && !peer.is_lingering() =>
+                    && !peer.is_lingering()
+                    && !peer.stream.is_clogged() =>
             {
                 if peer.machine.is_input_ended() {
+                    peer.stream.farewell();
                     return Fate::Ends(peer.machine.why(), None);
                 }
                 // What the peer still sends is read and dropped for a while: closing with unread input would reset the
@@ -418,6 +447,9 @@ impl Desk {
         }
         if peer.is_lingering() {
             return Fate::Ends(peer.machine.why(), None);
+        }
+        if peer.stream.expires_in_handshake() {
+            return Fate::Ends("no TLS handshake in time", None);
         }
         self.with_machine(peer, |machine, cx| machine.handle_timeout(cx))
     }

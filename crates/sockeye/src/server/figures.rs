@@ -97,6 +97,7 @@ impl Figures {
     pub(super) fn opened(&mut self, protocol: Protocol, transport: Transport) {
         let transport = match transport {
             Transport::Tcp => "tcp",
+            Transport::Tls => "tls",
             Transport::Unix => "unix",
         };
         *self.accepted.entry(transport).or_default() += 1;

@@ -166,4 +166,63 @@ pub trait Stream {
 
     /// Tells the peer that nothing more will come.
     fn finish(&mut self);
+
+    // What follows is for streams that are more than the system's socket: encrypted ones, which hold things themselves.
+
+    /// Says whether a read of `length` bytes, where `offered` were asked for, has left nothing behind, so that only a new
+    /// edge can bring more.
+    #[inline]
+    fn is_emptied(&self, length: usize, offered: usize) -> bool {
+        length < offered
+    }
+
+    /// What it has come to know of itself. Asked for when there was nothing to read, until there is none.
+    fn take_news(&mut self) -> Option<News> {
+        None
+    }
+
+    /// Says whether it holds bytes that were written to it and that the socket has not taken.
+    fn is_clogged(&self) -> bool {
+        false
+    }
+
+    /// Writes those, as far as they fit.
+    fn flush(&mut self) {}
+
+    /// Tells the peer, in the stream's own words, that nothing more will come: it is closed next.
+    fn farewell(&mut self) {}
+
+    /// The first deadline has come. Says whether the stream was still shaking hands.
+    fn expires_in_handshake(&mut self) -> bool {
+        false
+    }
+
+    /// What is to be said in the log of how it ended.
+    fn remark(&self) -> Option<&'static str> {
+        None
+    }
+}
+
+/// What a stream comes to know of itself.
+#[derive(Debug, PartialEq, Eq)]
+pub enum News {
+    /// It is encrypted, and has begun to shake hands: until that is done there is nothing to read.
+    HandshakeBegan,
+    /// It could go on, but others come first in this turn.
+    Waits,
+    /// The handshake is done.
+    Secured(Box<Secured>),
+}
+
+/// What a handshake agreed on.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Secured {
+    /// The version of TLS.
+    pub version: &'static str,
+    /// The cipher suite.
+    pub suite: &'static str,
+    /// An earlier session was resumed.
+    pub resumed: bool,
+    /// The subject of the client's certificate, which was verified.
+    pub client: Option<String>,
 }

@@ -18,9 +18,10 @@ use sockeye_sys::datagram::{self, Inbox, Peer};
 
 use super::datagram_socket::DatagramSocket;
 use super::inbox::{Inboxes, WAKE_TOKEN};
-use super::kernel::{Accepted, DATAGRAM_TOKENS, Event, Kernel, LISTENER_TOKENS, Stream};
+use super::kernel::{Accepted, DATAGRAM_TOKENS, Event, Kernel, LISTENER_TOKENS, News, Stream};
 use super::letter::Letter;
 use super::listen::Listening;
+use super::tls::{Arrived, Door, Fresh, TlsSocket};
 
 /// The operating system under a shard.
 pub(super) struct MioKernel {
@@ -33,6 +34,8 @@ pub(super) struct MioKernel {
     shard: u16,
     inboxes: Arc<Inboxes<Socket>>,
     reserve: Arc<Reserve>,
+    /// Where TLS is spoken: what every TCP connection comes through.
+    door: Option<Door>,
     started: Instant,
 }
 
@@ -41,6 +44,7 @@ const EVENTS_MAX: usize = 1024;
 
 impl MioKernel {
     /// Watches `listeners` and `datagram_sockets` with the `poll` of shard `shard`, which wakes it for its inbox. All shards began at `started`.
+    /// TCP connections come through `door` if there is one.
     ///
     /// # Errors
     /// When the system does not watch a listener.
@@ -50,6 +54,7 @@ impl MioKernel {
         datagram_bytes_max: usize,
         (shard, inboxes): (u16, Arc<Inboxes<Socket>>),
         reserve: Arc<Reserve>,
+        door: Option<Door>,
         started: Instant,
     ) -> io::Result<Self> {
         for (index, listener) in listeners.iter_mut().enumerate() {
@@ -84,6 +89,7 @@ impl MioKernel {
             shard,
             inboxes,
             reserve,
+            door,
             started,
         })
     }
@@ -131,6 +137,9 @@ impl Kernel for MioKernel {
         let polled = self.poll.poll(&mut self.events, timeout);
         if sleeps {
             self.inboxes.is_awake(self.shard);
+        }
+        if let Some(door) = &self.door {
+            door.begin_turn();
         }
         match polled {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
@@ -227,10 +236,21 @@ impl Kernel for MioKernel {
     fn register(&mut self, stream: &mut Socket, token: u64) -> io::Result<()> {
         let interest = Interest::READABLE | Interest::WRITABLE;
         let token = Token(token as usize);
+        let registry = self.poll.registry();
         match stream {
-            Socket::Tcp(tcp) => self.poll.registry().register(tcp, token, interest),
-            Socket::Unix(unix) => self.poll.registry().register(unix, token, interest),
+            Socket::Tcp(tcp) => registry.register(tcp, token, interest)?,
+            Socket::Unix(unix) => return registry.register(unix, token, interest),
+            Socket::Fresh(fresh) => return registry.register(fresh.tcp()?, token, interest),
+            Socket::Tls(tls) => return registry.register(tls.tcp(), token, interest),
         }
+        // Here, and not where it was accepted: the door is that of the shard on which the connection lives.
+        if let Some(door) = &self.door
+            && let Socket::Tcp(tcp) = std::mem::replace(stream, Socket::Fresh(door.fresh()))
+            && let Socket::Fresh(fresh) = stream
+        {
+            fresh.enter(tcp);
+        }
+        Ok(())
     }
 
     fn send(&mut self, shard: u16, letters: &mut Vec<Letter<Socket>>) {
@@ -259,6 +279,28 @@ pub(super) enum Socket {
     Tcp(mio::net::TcpStream),
     /// A Unix-domain stream.
     Unix(mio::net::UnixStream),
+    /// TCP, which may turn out to be TLS.
+    Fresh(Box<Fresh>),
+    /// TLS.
+    Tls(Box<TlsSocket>),
+}
+
+impl Socket {
+    /// Reads the first bytes of a connection, and becomes what they say.
+    #[cold]
+    fn arrive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let Socket::Fresh(fresh) = self else { return self.read(buffer) };
+        match fresh.arrive(buffer)? {
+            Arrived::Plain(tcp, length) => {
+                *self = Socket::Tcp(tcp);
+                Ok(length)
+            }
+            Arrived::Tls(tls) => {
+                *self = Socket::Tls(tls);
+                self.read(buffer)
+            }
+        }
+    }
 }
 
 impl Socket {
@@ -266,6 +308,8 @@ impl Socket {
         match self {
             Socket::Tcp(tcp) => recv(tcp, buffer, flags),
             Socket::Unix(unix) => recv(unix, buffer, flags),
+            Socket::Tls(tls) => recv(tls.as_tcp(), buffer, flags),
+            Socket::Fresh(fresh) => recv(fresh.as_tcp().ok_or(Errno::NOTCONN)?, buffer, flags),
         }
     }
 }
@@ -275,6 +319,8 @@ impl Stream for Socket {
         match self {
             Socket::Tcp(tcp) => tcp.read(buffer),
             Socket::Unix(unix) => unix.read(buffer),
+            Socket::Tls(tls) => tls.read(buffer),
+            Socket::Fresh(_) => self.arrive(buffer),
         }
     }
 
@@ -302,6 +348,8 @@ impl Stream for Socket {
         match self {
             Socket::Tcp(tcp) => tcp.write(bytes),
             Socket::Unix(unix) => unix.write(bytes),
+            Socket::Tls(tls) => tls.write(bytes),
+            Socket::Fresh(fresh) => fresh.tcp()?.write(bytes),
         }
     }
 
@@ -309,6 +357,8 @@ impl Stream for Socket {
         match self {
             Socket::Tcp(tcp) => tcp.write_vectored(pieces),
             Socket::Unix(unix) => unix.write_vectored(pieces),
+            Socket::Tls(tls) => tls.write_vectored(pieces),
+            Socket::Fresh(fresh) => fresh.tcp()?.write_vectored(pieces),
         }
     }
 
@@ -316,6 +366,9 @@ impl Stream for Socket {
         let mut asked = [match self {
             Socket::Tcp(tcp) => PollFd::new(tcp, PollFlags::empty()),
             Socket::Unix(unix) => PollFd::new(unix, PollFlags::empty()),
+            Socket::Tls(tls) => PollFd::new(tls.as_tcp(), PollFlags::empty()),
+            // It has said nothing yet, and reading will tell.
+            Socket::Fresh(_) => return false,
         }];
         // Errors and hang-ups are reported unasked. When nothing can be asked, writing will tell.
         rustix::event::poll(&mut asked, Some(&Timespec::default())).is_ok()
@@ -327,6 +380,47 @@ impl Stream for Socket {
         let _ = match self {
             Socket::Tcp(tcp) => tcp.shutdown(Shutdown::Write),
             Socket::Unix(unix) => unix.shutdown(Shutdown::Write),
+            Socket::Fresh(fresh) => fresh.tcp().and_then(|tcp| tcp.shutdown(Shutdown::Write)),
+            Socket::Tls(tls) => {
+                tls.finish();
+                Ok(())
+            }
         };
+    }
+
+    #[inline]
+    fn is_emptied(&self, length: usize, offered: usize) -> bool {
+        match self {
+            Socket::Tls(tls) => tls.is_drained(),
+            _ => length < offered,
+        }
+    }
+
+    fn take_news(&mut self) -> Option<News> {
+        if let Socket::Tls(tls) = self { tls.take_news() } else { None }
+    }
+
+    fn is_clogged(&self) -> bool {
+        matches!(self, Socket::Tls(tls) if tls.is_clogged())
+    }
+
+    fn flush(&mut self) {
+        if let Socket::Tls(tls) = self {
+            tls.flush();
+        }
+    }
+
+    fn farewell(&mut self) {
+        if let Socket::Tls(tls) = self {
+            tls.farewell();
+        }
+    }
+
+    fn expires_in_handshake(&mut self) -> bool {
+        if let Socket::Tls(tls) = self { tls.expires_in_handshake() } else { false }
+    }
+
+    fn remark(&self) -> Option<&'static str> {
+        if let Socket::Tls(tls) = self { tls.remark() } else { None }
     }
 }

@@ -7,6 +7,7 @@ pub mod guard;
 pub mod kernel;
 pub mod service;
 pub mod stats;
+pub mod tls;
 
 mod apart;
 mod board;
@@ -37,3 +38,4 @@ pub use serve::{ServeError, serve};
 pub use shard::{Setup, Shard};
 pub use stamp::Stamps;
 pub use steward::{Orders, Reloading};
+pub use tls::{Tls, TlsError};

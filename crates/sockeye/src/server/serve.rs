@@ -27,7 +27,8 @@ use super::mio::MioKernel;
 use super::service::{Notifier, Passed, PassedError, take_passed};
 use super::shard::{Setup, Shard};
 use super::steward::{Reloading, Steward};
-use crate::config::{Config, ConfigError, Environment};
+use super::tls::{Door, Tls, TlsError};
+use crate::config::{Config, ConfigError, Environment, TlsMode};
 
 /// Why the server cannot run, or cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +43,9 @@ pub enum ServeError {
     /// The service manager passed a socket that the configuration does not allow.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// Certificates cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The system gives no readiness, randomness or signals.
     #[error("the system failed: {0}")]
     System(#[from] io::Error),
@@ -61,6 +65,10 @@ pub fn serve(
 ) -> Result<(), ServeError> {
     end_on_panic();
     let shards = config.shards.count();
+    let tls = match config.tls.is_on() {
+        true => Some(Tls::load(&config.tls, &config.names)?),
+        false => None,
+    };
     let descriptors = sockeye_sys::process::raise_descriptor_limit();
     let (mut listening, mut datagram_sockets) = listen_passed(config)?;
     // A passed socket stands for the default address, not for one that somebody wrote.
@@ -97,6 +105,10 @@ pub fn serve(
         Err(error) => warn!(%error, "the limit of descriptors could not be raised"),
     }
 
+    if let Some(tls) = &tls {
+        tls.tell();
+        tls.watch()?;
+    }
     let anonymous = (!is_loopback).then(|| {
         // Everybody can reach it, and nobody has to say who he is: nobody administers it either.
         Arc::new(Identity { user: None, rights: Arc::new(Rights::open()), expires_ms: None })
@@ -106,6 +118,7 @@ pub fn serve(
         origins: config.origins.clone(),
         hosts: config.hosts(&socket_addresses),
         anonymous: anonymous.clone(),
+        requires_tls: config.tls.mode == TlsMode::Required,
     };
     let makings = Makings {
         config,
@@ -116,6 +129,7 @@ pub fn serve(
         cookie_key: CookieKey::new(random()?, random()?),
         shards,
         assets,
+        tls,
     };
     let polls: Vec<Poll> = (0..shards).map(|_| Poll::new()).collect::<io::Result<_>>()?;
     let crew = Crew::new(Inboxes::new(&polls, &config.server)?);
@@ -143,6 +157,7 @@ pub fn serve(
         board: &makings.board,
         notifier: &notifier,
         guard: Arc::clone(&makings.guard),
+        tls: makings.tls.clone(),
         site: &site,
         tell: &tell,
     };
@@ -211,6 +226,7 @@ struct Makings<'a> {
     cookie_key: CookieKey,
     shards: u16,
     assets: fn(&str) -> Option<Asset>,
+    tls: Option<Arc<Tls>>,
 }
 
 impl Makings<'_> {
@@ -232,12 +248,15 @@ impl Makings<'_> {
             cookie_key: self.cookie_key,
             board: Arc::clone(&self.board),
             assets: self.assets,
+            tls: self.tls.clone(),
         };
         let datagram_bytes_max = self.config.server.datagram_bytes_max;
         let inboxes = Arc::clone(&crew.inboxes);
         let reserve = Arc::clone(&crew.reserve);
+        let turn_max = self.config.server.handshakes_per_turn_max;
+        let door = self.tls.as_ref().map(|tls| Door::new(Arc::clone(tls), turn_max));
         let kernel =
-            MioKernel::new(poll, sockets, datagram_bytes_max, (index, inboxes), reserve, crew.started)?;
+            MioKernel::new(poll, sockets, datagram_bytes_max, (index, inboxes), reserve, door, crew.started)?;
         Ok(Shard::new(kernel, setup))
     }
 }

@@ -28,10 +28,11 @@ use super::exchange::Exchange;
 use super::figures::Figures;
 use super::gather::Gather;
 use super::guard::Guard;
-use super::kernel::{DATAGRAM_TOKENS, Event, Kernel, LISTENER_TOKENS};
+use super::kernel::{DATAGRAM_TOKENS, Event, Kernel, LISTENER_TOKENS, Stream as _};
 use super::peer::Peer;
 use super::post::Post;
 use super::timer::Wheel;
+use super::tls::Tls;
 use crate::config::ServerLimits;
 
 /// What a shard is made with.
@@ -52,6 +53,8 @@ pub struct Setup {
     pub board: Arc<Board>,
     /// The embedded pages.
     pub assets: fn(&str) -> Option<sockeye_gateway::Asset>,
+    /// TLS, where it is spoken: for its figures.
+    pub tls: Option<Arc<Tls>>,
 }
 
 /// One shard: its connections, its hub, its timers.
@@ -95,6 +98,7 @@ impl<K: Kernel> Shard<K> {
                 server_limits: setup.server_limits,
                 assets: setup.assets,
                 guard: setup.guard,
+                tls: setup.tls,
                 figures: Figures::new(now),
                 tally: Tally::default(),
                 board: setup.board,
@@ -227,6 +231,8 @@ impl<K: Kernel> Shard<K> {
         let Some(peer) = peer_of(&mut self.peers, client) else { return };
         if event.writable && peer.blocked {
             peer.blocked = false;
+            // What the stream itself still holds goes first.
+            peer.stream.flush();
             self.desk.hub.touch(client);
         }
         if event.readable || event.ended {
@@ -241,6 +247,9 @@ impl<K: Kernel> Shard<K> {
             {
                 self.remove(client, why, error.as_ref());
             }
+        } else if event.writable && peer.stream.is_clogged() {
+            peer.stream.flush();
+            self.at_desk(client, |desk, peer, _| desk.settle(peer));
         }
     }
 
@@ -354,7 +363,7 @@ impl<K: Kernel> Shard<K> {
         self.desk.figures.closed(peer.machine.protocol(), why);
         self.desk.tell_client(&peer, ClientEvent::Disconnected(peer.machine.protocol(), why));
         let error = error.map(tracing::field::display);
-        debug!(parent: &peer.span, why, error, "closed");
+        debug!(parent: &peer.span, why, error, remark = peer.stream.remark(), "closed");
         if let Some(standing) = &mut peer.standing {
             standing.settle_creations(self.desk.hub.creations(client), true, self.desk.now);
         }

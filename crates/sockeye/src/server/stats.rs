@@ -12,6 +12,7 @@ use sockeye_hub::{Hub, Now, RefusalCode, Stats};
 use super::board::{self, Board, Reloads, Shown};
 use super::figures::Figures;
 use super::guard::{Counts, Limit};
+use super::tls::Tls;
 
 /// The channel of the figures.
 pub const CHANNEL: &str = "$sys/stats";
@@ -23,6 +24,7 @@ pub(super) struct ShardPages<'a> {
     pub(super) board: &'a Board,
     pub(super) assets: fn(&str) -> Option<Asset>,
     pub(super) ready: bool,
+    pub(super) tls: Option<&'a Tls>,
     pub(super) draining: bool,
     pub(super) now: Now,
 }
@@ -33,7 +35,11 @@ impl Pages for ShardPages<'_> {
     }
 
     fn metrics(&self, hub: &Hub, tally: &Tally) -> String {
-        metrics(&self.board.all(self.figures, tally, hub), self.counts, self.board, self.now)
+        let mut page = metrics(&self.board.all(self.figures, tally, hub), self.counts, self.board, self.now);
+        if let Some(tls) = self.tls {
+            tls.figures().write_metrics(&mut page);
+        }
+        page
     }
 
     fn ready(&self) -> bool {

@@ -19,6 +19,7 @@ use super::board::Board;
 use super::guard::Guard;
 use super::service::Notifier;
 use super::stamp::Stamps;
+use super::tls::Tls;
 use crate::config::{Config, Level, Reloaded, Source};
 
 /// How often files are looked at.
@@ -62,6 +63,8 @@ pub(super) struct Steward<'a> {
     pub(super) board: &'a Board,
     pub(super) notifier: &'a Mutex<Notifier>,
     pub(super) guard: Arc<Guard>,
+    /// TLS, where it is spoken.
+    pub(super) tls: Option<Arc<Tls>>,
     /// Makes the server's facts of a configuration.
     pub(super) site: &'a (dyn Fn(&Config) -> Site + Sync),
     /// Tells every shard, and returns how many there are.
@@ -120,6 +123,8 @@ impl Steward<'_> {
             warn!(keys = kept.join(" "), "these keys keep their old values until a restart");
         }
         (self.reloading.set_level)(config.log);
+        // It tells itself what is wrong with certificates; the rest of the configuration is good all the same.
+        let has_good_tls = self.tls.as_ref().is_none_or(|tls| tls.reload_with(&config.tls).is_ok());
         let (done, all_done) = channel();
         let site = Arc::new((self.site)(&config));
         self.guard.change(&config.guard, &config.proxy_protocol_from);
@@ -132,7 +137,7 @@ impl Steward<'_> {
             }
         }
         info!(why, changed = changed.join(" "), "the configuration was read again");
-        true
+        has_good_tls
     }
 }
 

@@ -36,6 +36,14 @@ pub enum ToolError {
         /// Its bound.
         seconds: u64,
     },
+    /// There is no encrypted connection to be had.
+    #[error("{address}: TLS: {why}")]
+    Tls {
+        /// Where to.
+        address: Address,
+        /// Why, and what to try.
+        why: String,
+    },
     /// The peer answered, but not with a WebSocket.
     #[error("{address}: the handshake failed: {why}")]
     Handshake {

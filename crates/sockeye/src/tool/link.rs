@@ -1,4 +1,4 @@
-//! A conversation with a server in JSON objects, over WebSocket, TCP or a Unix socket.
+//! A conversation with a server in JSON objects, over WebSocket, TCP, TLS or a Unix socket.
 //!
 //! Blocking, with one thread that writes and one that reads: a command has nothing else to do. Deliberately absent:
 //! reconnecting, which would have to decide what to repeat.
@@ -13,10 +13,11 @@ use sockeye_wire::line::LineDecoder;
 use sockeye_wire::websocket::{self, Decoder, Deflate, DeflateOffer, Event, MessageKind, Opcode, Role};
 
 use super::ToolError;
+use super::secure::{self, Secure};
 use crate::address::{Address, Base};
 
 /// How long connecting and the handshake may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The largest object that is read: an answer from history has at most 1 MiB of payloads, six bytes each at worst.
 const OBJECT_BYTES_MAX: usize = 64 << 20;
 
@@ -56,6 +57,7 @@ enum Framing {
 enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
+    Tls(Arc<Secure>),
 }
 
 impl Link {
@@ -66,8 +68,10 @@ impl Link {
     pub fn connect(address: &Address) -> Result<Link, ToolError> {
         let unreachable = |source| ToolError::Unreachable { address: address.clone(), source };
         let unusable = |why| Err(ToolError::Unusable { address: address.clone(), why });
-        if !address.layers.is_empty() || !address.options.is_empty() {
-            return unusable("layers and options are not spoken here: leave them out");
+        if !address.layers.is_empty() || !address.options.given_beside(&secure::OPTIONS).is_empty() {
+            return unusable(
+                "of layers and options only ca, cert, key, server-name and insecure are spoken here",
+            );
         }
         let mut stream = match &address.base {
             Base::Unix(name) => {
@@ -78,9 +82,11 @@ impl Link {
             Base::WebSocket(url) if !url.secure => {
                 Stream::Tcp(connect_tcp(address, &url.server.host, url.server.port)?)
             }
+            Base::Tls(at) => connect_tls(address, &at.host, at.port)?,
+            Base::WebSocket(url) => connect_tls(address, &url.server.host, url.server.port)?,
             _ => {
                 return unusable(
-                    "give ws://HOST:PORT/ws, tcp:HOST:PORT, unix:PATH, udp:HOST:PORT or unixgram:PATH",
+                    "give ws://HOST:PORT/ws, wss:, tcp:HOST:PORT, tls:, unix:PATH, udp:HOST:PORT or unixgram:PATH",
                 );
             }
         };
@@ -213,6 +219,7 @@ impl Speaker {
             let _ = match &*stream {
                 Stream::Tcp(tcp) => tcp.shutdown(Shutdown::Write),
                 Stream::Unix(unix) => unix.shutdown(Shutdown::Write),
+                Stream::Tls(secure) => secure.finish(),
             };
         }
     }
@@ -252,6 +259,15 @@ fn connect_tcp(address: &Address, host: &str, port: u16) -> Result<TcpStream, To
         return Err(timed_out(address, "connecting"));
     }
     Err(ToolError::Unreachable { address: address.clone(), source: last })
+}
+
+fn connect_tls(address: &Address, host: &str, port: u16) -> Result<Stream, ToolError> {
+    let unreachable = |source| ToolError::Unreachable { address: address.clone(), source };
+    let tcp = connect_tcp(address, host, port)?;
+    tcp.set_read_timeout(Some(CONNECT_TIMEOUT)).map_err(unreachable)?;
+    let secure = Secure::shake_hands(address, host, tcp)?;
+    secure.set_read_timeout(None).map_err(unreachable)?;
+    Ok(Stream::Tls(secure))
 }
 
 fn timed_out(address: &Address, step: &'static str) -> ToolError {
@@ -312,6 +328,7 @@ impl Stream {
         Ok(match self {
             Stream::Tcp(tcp) => Stream::Tcp(tcp.try_clone()?),
             Stream::Unix(unix) => Stream::Unix(unix.try_clone()?),
+            Stream::Tls(secure) => Stream::Tls(Arc::clone(secure)),
         })
     }
 
@@ -319,6 +336,7 @@ impl Stream {
         match self {
             Stream::Tcp(tcp) => tcp.set_read_timeout(timeout),
             Stream::Unix(unix) => unix.set_read_timeout(timeout),
+            Stream::Tls(secure) => secure.set_read_timeout(timeout),
         }
     }
 }
@@ -328,6 +346,7 @@ impl Read for Stream {
         match self {
             Stream::Tcp(tcp) => tcp.read(buffer),
             Stream::Unix(unix) => unix.read(buffer),
+            Stream::Tls(secure) => secure.read(buffer),
         }
     }
 }
@@ -337,6 +356,7 @@ impl Write for Stream {
         match self {
             Stream::Tcp(tcp) => tcp.write(bytes),
             Stream::Unix(unix) => unix.write(bytes),
+            Stream::Tls(secure) => secure.write_all(bytes).map(|()| bytes.len()),
         }
     }
 

@@ -6,6 +6,7 @@ mod error;
 mod gram;
 mod link;
 mod publish;
+mod secure;
 mod subscribe;
 
 pub use error::ToolError;

@@ -4,8 +4,11 @@ use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::pki_types::CertificateDer;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use serde_json::Value;
 use sockeye_wire::websocket::{self, Decoder, Event, MessageKind, Opcode, Role};
 
@@ -16,6 +19,7 @@ use crate::world::{PATIENCE, Server};
 pub(crate) enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
+    Tls(Box<Secure>),
 }
 
 impl Stream {
@@ -40,15 +44,17 @@ impl Stream {
                 unix.set_read_timeout(Some(patience)).unwrap();
                 unix.set_write_timeout(Some(patience)).unwrap();
             }
+            Stream::Tls(_) => {}
         }
         self
     }
 
     /// Ends the sending side.
-    pub(crate) fn finish(&self) {
+    pub(crate) fn finish(&mut self) {
         match self {
             Stream::Tcp(tcp) => tcp.shutdown(Shutdown::Write).unwrap(),
             Stream::Unix(unix) => unix.shutdown(Shutdown::Write).unwrap(),
+            Stream::Tls(secure) => secure.finish(),
         }
     }
 
@@ -79,6 +85,7 @@ impl Read for Stream {
         match self {
             Stream::Tcp(tcp) => tcp.read(buffer),
             Stream::Unix(unix) => unix.read(buffer),
+            Stream::Tls(secure) => secure.read(buffer),
         }
     }
 }
@@ -88,11 +95,103 @@ impl Write for Stream {
         match self {
             Stream::Tcp(tcp) => tcp.write(bytes),
             Stream::Unix(unix) => unix.write(bytes),
+            Stream::Tls(secure) => secure.write(bytes),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+/// A TLS connection whose handshake is done.
+#[derive(Debug)]
+pub(crate) struct Secure(StreamOwned<ClientConnection, TcpStream>);
+
+impl Secure {
+    /// Shakes hands.
+    pub(crate) fn over(tcp: TcpStream, client: &Arc<ClientConfig>, name: &'static str) -> io::Result<Secure> {
+        Secure::shake_hands(tcp, client, name, usize::MAX)
+    }
+
+    /// Shakes hands, one byte a packet.
+    pub(crate) fn slowly(
+        tcp: TcpStream,
+        client: &Arc<ClientConfig>,
+        name: &'static str,
+    ) -> io::Result<Secure> {
+        Secure::shake_hands(tcp, client, name, 1)
+    }
+
+    fn shake_hands(
+        tcp: TcpStream,
+        client: &Arc<ClientConfig>,
+        name: &'static str,
+        piece_bytes: usize,
+    ) -> io::Result<Secure> {
+        tcp.set_read_timeout(Some(PATIENCE)).unwrap();
+        tcp.set_write_timeout(Some(PATIENCE)).unwrap();
+        let mut connection = ClientConnection::new(Arc::clone(client), name.try_into().unwrap()).unwrap();
+        while connection.is_handshaking() {
+            let mut said = Vec::new();
+            while connection.wants_write() {
+                connection.write_tls(&mut said).unwrap();
+            }
+            for piece in said.chunks(piece_bytes) {
+                (&tcp).write_all(piece)?;
+            }
+            if !connection.is_handshaking() {
+                break;
+            }
+            if connection.read_tls(&mut &tcp)? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            if let Err(error) = connection.process_new_packets() {
+                // The alert says why.
+                let _ = connection.write_tls(&mut &tcp);
+                return Err(io::Error::other(error));
+            }
+        }
+        let mut secure = Secure(StreamOwned::new(connection, tcp));
+        secure.flush()?;
+        Ok(secure)
+    }
+
+    pub(crate) fn connection(&self) -> &ClientConnection {
+        &self.0.conn
+    }
+
+    pub(crate) fn tcp(&self) -> &TcpStream {
+        &self.0.sock
+    }
+
+    /// The certificate that the server showed.
+    pub(crate) fn shown(&self) -> CertificateDer<'static> {
+        self.0.conn.peer_certificates().unwrap()[0].clone()
+    }
+
+    /// Ends the sending side in the words of TLS, and leaves the socket as it is.
+    pub(crate) fn finish(&mut self) {
+        self.0.conn.send_close_notify();
+        self.flush().unwrap();
+    }
+}
+
+impl Read for Secure {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer)
+    }
+}
+
+impl Write for Secure {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let length = self.0.write(bytes)?;
+        self.0.flush()?;
+        Ok(length)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
     }
 }
 

@@ -280,6 +280,7 @@ fn finish(stream: &Stream) {
     let _ = match stream {
         Stream::Tcp(tcp) => tcp.shutdown(std::net::Shutdown::Write),
         Stream::Unix(unix) => unix.shutdown(std::net::Shutdown::Write),
+        Stream::Tls(secure) => secure.tcp().shutdown(std::net::Shutdown::Write),
     };
 }
 

@@ -7,6 +7,7 @@
 // Helpers are tests too: they may unwrap.
 #![cfg(test)]
 
+mod certificates;
 mod client;
 mod command;
 mod datagram;
@@ -25,6 +26,7 @@ mod service;
 mod shards;
 mod slow;
 mod system;
+mod tls;
 mod transcript;
 mod transcripts;
 mod websocket;

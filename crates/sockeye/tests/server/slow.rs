@@ -168,7 +168,7 @@ fn waiting_for_others_costs_no_time() {
     events.send(&request("GET", "/ch/c", &[("Accept", "text/event-stream")], b""));
     events.0.stream.finish();
     let paused = flood(server.connect(), b"{\"hello\":1,\"id\":1}\n");
-    let paused_unix = flood(server.connect_unix(), b"{\"hello\":1,\"id\":1}\n");
+    let mut paused_unix = flood(server.connect_unix(), b"{\"hello\":1,\"id\":1}\n");
     paused_unix.0.finish();
     let echo = flood(upgraded(&server, "/echo"), &frame(Opcode::Binary, &[0; 8_000]));
     let mut lingering = server.http();

@@ -1,15 +1,18 @@
-//! Every exchange of `docs/protocol`, unchanged, over WebSocket, TCP, UDP and both kinds of Unix socket.
+//! Every exchange of `docs/protocol`, unchanged, over WebSocket, TCP, TLS, UDP and both kinds of Unix socket.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
+use std::net::TcpStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
+use rustls::ClientConfig;
 use serde_json::Value;
 use sockeye_wire::websocket::Opcode;
 
-use crate::client::{Frame, Lines, WebSocket, frame};
+use crate::certificates::Authority;
+use crate::client::{Frame, Lines, Secure, Stream, WebSocket, frame};
 use crate::gram::Grams;
 use crate::transcript::{Act, Transcript, Variables, bind, expand, matches};
 use crate::world::Server;
@@ -26,7 +29,7 @@ pattern = "live/#"
 kind = "live"
 "#;
 
-const SOCKETS: [&str; 5] = ["ws", "tcp", "unix", "udp", "unixgram"];
+const SOCKETS: [&str; 6] = ["ws", "tcp", "tls", "unix", "udp", "unixgram"];
 
 /// Files are played side by side; some of them wait for the server's clock.
 const PLAYERS: usize = 12;
@@ -47,7 +50,10 @@ fn play_all(shards: u16) {
     files.retain(|file| file.extension().is_some_and(|extension| extension == "txt"));
     files.sort();
     assert!(files.len() >= 20, "the transcripts are missing");
-    let server = Server::on_shards(shards, CONFIG);
+    let authority = Authority::new();
+    let config = format!("{CONFIG}{}", authority.issue("server", &["localhost"]).table());
+    let server = Server::on_shards(shards, &config);
+    let client = authority.client();
     let mut plays: Vec<_> =
         files.iter().flat_map(|file| SOCKETS.map(|socket| (file, socket))).enumerate().collect();
     plays.reverse();
@@ -62,7 +68,7 @@ fn play_all(shards: u16) {
                     let Some((number, (file, socket))) = next else { return };
                     let name = file.file_name().unwrap().to_string_lossy();
                     let text = std::fs::read_to_string(file).unwrap();
-                    let play = || play(&server, &text, socket, &format!("t{number}-{socket}"));
+                    let play = || play(&server, &client, &text, socket, &format!("t{number}-{socket}"));
                     let failure = match catch_unwind(AssertUnwindSafe(play)) {
                         Ok(Ok(())) => continue,
                         Ok(Err(failure)) => failure,
@@ -96,11 +102,16 @@ enum Talk {
 }
 
 impl Client {
-    fn connect(server: &Server, socket: &str) -> Client {
+    fn connect(server: &Server, client: &Arc<ClientConfig>, socket: &str) -> Client {
         let socket = match socket {
             "ws" => Talk::WebSocket(Box::new(WebSocket::open(server, "/ws"))),
             "udp" => Talk::Grams(Grams::udp(server).prove()),
             "unixgram" => Talk::Grams(Grams::unix(server).prove()),
+            "tls" => {
+                let tcp = TcpStream::connect(server.tcp()).unwrap();
+                let secure = Secure::over(tcp, client, "localhost").unwrap();
+                Talk::Lines(Lines::over(Stream::Tls(Box::new(secure))))
+            }
             "tcp" => Talk::Lines(Lines::over(server.connect())),
             _ => Talk::Lines(Lines::over(server.connect_unix())),
         };
@@ -161,13 +172,21 @@ impl Client {
     }
 }
 
-fn play(server: &Server, text: &str, socket: &str, channel: &str) -> Result<(), String> {
+fn play(
+    server: &Server,
+    tls: &Arc<ClientConfig>,
+    text: &str,
+    socket: &str,
+    channel: &str,
+) -> Result<(), String> {
     let transcript = Transcript::parse(text);
+    // What holds over TCP holds over TLS.
+    let named = if socket == "tls" { "tcp" } else { socket };
     let mut clients: BTreeMap<char, Client> = BTreeMap::new();
     let mut variables = Variables::new();
-    let mut steps = transcript.steps_over(socket).iter().peekable();
+    let mut steps = transcript.steps_over(named).iter().peekable();
     while let Some(step) = steps.next() {
-        let client = clients.entry(step.client).or_insert_with(|| Client::connect(server, socket));
+        let client = clients.entry(step.client).or_insert_with(|| Client::connect(server, tls, socket));
         let at = |failure: String| format!("line {}: {failure}", step.line);
         let sent = |text: &str, n, variables: &Variables| bind(&expand(text, channel, n), variables);
         match &step.act {
@@ -224,7 +243,7 @@ fn play(server: &Server, text: &str, socket: &str, channel: &str) -> Result<(), 
             Act::Closes => client.close(),
             Act::Ends => {
                 client.ended = true;
-                if let Talk::Lines(lines) = &client.socket {
+                if let Talk::Lines(lines) = &mut client.socket {
                     lines.0.stream.finish();
                 }
             }

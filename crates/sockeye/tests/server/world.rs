@@ -55,6 +55,11 @@ impl Server {
         Server::launch(Command::new(BINARY), config, None, &[])
     }
 
+    /// Starts a server with a configuration file, whose log says so much.
+    pub(crate) fn with_log(config: &str, level: &str) -> Server {
+        Server::launch(Command::new(BINARY), config, None, &["--log", level])
+    }
+
     /// Starts a server with further flags.
     pub(crate) fn with_flags(flags: &[&str]) -> Server {
         Server::launch(Command::new(BINARY), "", None, flags)
