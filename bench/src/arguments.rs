@@ -61,6 +61,8 @@ pub(crate) enum Cell {
     Peers,
     /// User memory of 10,000 subscribed WebSockets
     Memory,
+    /// One publisher of datagrams
+    Datagrams,
     /// One stalled subscriber among 16 while 1 GiB goes by
     Bounded,
 }
@@ -75,6 +77,7 @@ impl Cell {
             Self::Shards => cell::shards::measure(bench, report),
             Self::Peers => cell::peers::measure(bench, report),
             Self::Memory => cell::memory::measure(bench, report),
+            Self::Datagrams => cell::datagrams::measure(bench, report),
             Self::Bounded => cell::bounded::measure(bench, report),
         }
     }

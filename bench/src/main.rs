@@ -13,6 +13,7 @@
 
 mod arguments;
 mod cell;
+mod datagram_floor;
 mod floor;
 mod generator;
 mod histogram;
@@ -37,6 +38,7 @@ fn main() -> anyhow::Result<ExitCode> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     match words.first().map(String::as_str) {
         Some("floor") => floor::main(&words[1..]).map(|()| ExitCode::SUCCESS),
+        Some("datagram-floor") => datagram_floor::main().map(|()| ExitCode::SUCCESS),
         Some("peer") => peer::main(&words[1..]).map(|()| ExitCode::SUCCESS),
         _ => measure_all(&Arguments::parse()),
     }

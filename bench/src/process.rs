@@ -25,6 +25,8 @@ pub(crate) enum Program {
     Sharded(u16),
     /// A bare loop.
     Floor(Floor),
+    /// A bare loop that receives datagrams.
+    DatagramFloor,
     /// Another echo server.
     Peer(Peer),
 }
@@ -34,7 +36,7 @@ impl Program {
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Sockeye | Self::Sharded(_) => "sockeye",
-            Self::Floor(_) => "floor",
+            Self::Floor(_) | Self::DatagramFloor => "floor",
             Self::Peer(peer) => peer.name(),
         }
     }
@@ -62,6 +64,11 @@ impl Process {
             Program::Floor(floor) => {
                 let mut command = Command::new(std::env::current_exe()?);
                 command.args(floor.to_words());
+                command
+            }
+            Program::DatagramFloor => {
+                let mut command = Command::new(std::env::current_exe()?);
+                command.args(crate::datagram_floor::WORDS);
                 command
             }
             Program::Peer(peer) => {

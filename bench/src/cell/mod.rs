@@ -1,6 +1,7 @@
 //! The cells: what is measured, one file each, and what they share.
 
 pub(crate) mod bounded;
+pub(crate) mod datagrams;
 pub(crate) mod echo;
 pub(crate) mod fanout;
 pub(crate) mod memory;
