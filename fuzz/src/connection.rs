@@ -101,6 +101,7 @@ impl World {
             hosts: Hosts::default(),
             anonymous: None,
             requires_tls: false,
+            tokens: None,
         };
         World {
             machine: Connection::new(client, Transport::Tcp, &limits, now),

@@ -72,6 +72,7 @@ impl World {
             hosts: Hosts::default(),
             anonymous: None,
             requires_tls: false,
+            tokens: None,
         });
         let guard = Arc::new(Guard::new(&GuardLimits::none(), &[]));
         let count = plan.shards;

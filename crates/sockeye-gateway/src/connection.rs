@@ -558,7 +558,7 @@ impl Connection {
                         }
                         let code = match bye.reason {
                             "drain" => close::GOING_AWAY,
-                            "expired" => close::POLICY,
+                            "expired" | "revoked" => close::POLICY,
                             _ => close::TRY_AGAIN_LATER,
                         };
                         websocket::write_close(out, Some(code), bye.reason);

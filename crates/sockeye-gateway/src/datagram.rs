@@ -239,7 +239,7 @@ impl Datagrams {
     ) {
         let bytes_max = input_bytes.saturating_mul(AMPLIFICATION_MAX);
         match request {
-            Ok(Request { verb: Verb::Subscribe { .. }, .. }) => {
+            Ok(Request { verb: Verb::Subscribe { .. } | Verb::Auth { .. }, .. }) => {
                 self.give_cookie(source, bytes_max, mail, cx.now);
             }
             request => self.lend_helper(source, bytes_max, fitting(request), mail, cx),
@@ -265,7 +265,9 @@ impl Datagrams {
             let session = self.sessions.get_mut(&client).expect("who has a source has a session");
             session.expires_ms = cx.now.ms + cx.limits.datagram_session_timeout_ms;
         }
-        if session.is_none() && matches!(&request, Ok(Request { verb: Verb::Subscribe { .. }, .. })) {
+        if session.is_none()
+            && matches!(&request, Ok(Request { verb: Verb::Subscribe { .. } | Verb::Auth { .. }, .. }))
+        {
             session = self.open(source, cx);
             if session.is_none() {
                 let id = request.as_ref().ok().and_then(|request| request.id);
@@ -302,10 +304,20 @@ impl Datagrams {
         &mut self,
         source: &Source,
         bytes_max: usize,
-        request: Result<Request<'_>, BadRequest>,
+        mut request: Result<Request<'_>, BadRequest>,
         mail: &mut Mail,
         cx: &mut Context<'_>,
     ) {
+        // A helper is nobody, and stays nobody: who wants to be somebody has a session.
+        match &mut request {
+            Ok(Request { verb: Verb::Hello { token, .. }, .. }) => *token = None,
+            Ok(Request { verb: Verb::Auth { .. }, id }) => {
+                let id = id.map(|id| id.as_str().into());
+                let why = "a token is kept by a session, and there is none".into();
+                request = Err(BadRequest { id, code: Code::BadRequest, why, unreadable: false });
+            }
+            _ => {}
+        }
         let Some(index) = self.free_helper(cx) else {
             self.counts.of(source.peer.kind()).dropped += 1;
             return;

@@ -27,6 +27,7 @@ use crate::rate::Over;
 use crate::reply::{Manner, Reply};
 use crate::request::Objects;
 use crate::route::{Action, Content, route};
+use crate::token;
 use crate::websocket::{Mode, Raw, Socket};
 
 /// The state of an HTTP connection.
@@ -38,6 +39,8 @@ pub(crate) struct Http {
     phase: Phase,
     manner: Manner,
     deadline_ms: u64,
+    /// What is spoken over the WebSocket that is asked for, if the client named it.
+    subprotocol: Option<&'static str>,
 }
 
 #[derive(Debug)]
@@ -90,6 +93,7 @@ impl Http {
             phase: Phase::Head,
             manner: Manner { keep_alive: false, head_only: false, is_1_0: false, origin: None },
             deadline_ms: now.ms + limits.head_timeout_ms,
+            subprotocol: None,
         }
     }
 
@@ -224,7 +228,13 @@ impl Http {
             self.manner.keep_alive &= matches!(head.body, Body::None | Body::Length(0));
             return self.refuse_over(client, over, cx);
         }
-        match route(&head, transport, cx) {
+        self.subprotocol =
+            head.list_contains("sec-websocket-protocol", token::SUBPROTOCOL).then_some(token::SUBPROTOCOL);
+        let action = match token::admit(client, &head, transport, cx) {
+            Ok(()) => self.check_rights(client, route(&head, cx), cx),
+            Err(refusal) => Action::Answer(refusal),
+        };
+        match action {
             Action::Answer(reply) => {
                 // A body that nobody asked for is not read: the connection ends instead.
                 self.manner.keep_alive &= matches!(head.body, Body::None | Body::Length(0));
@@ -278,6 +288,18 @@ impl Http {
         }
     }
 
+    /// What has no right to its channel is refused before its body comes, or before it is a socket that can only be closed.
+    fn check_rights(&self, client: ClientId, action: Action, cx: &Context<'_>) -> Action {
+        let channel = match &action {
+            Action::Publish { channel, .. } | Action::Raw { channel, subscribe: None, .. } => channel,
+            _ => return action,
+        };
+        match cx.hub.check_publishing(client, channel) {
+            Ok(()) => action,
+            Err(refusal) => Action::Answer(Reply::error(answer::code_of(refusal.code), &refusal.why)),
+        }
+    }
+
     /// The hub will answer: nothing of this connection is timed until then.
     fn wait(&mut self, wanted: Wanted) {
         self.phase = Phase::Waiting(wanted);
@@ -285,7 +307,8 @@ impl Http {
     }
 
     fn accept(&mut self, client: ClientId, key: &str, mode: Mode, cx: &mut Context<'_>) -> Next {
-        cx.say(client, |out| websocket::write_accept(out, key, None, None));
+        let subprotocol = self.subprotocol;
+        cx.say(client, |out| websocket::write_accept(out, key, subprotocol, None));
         Next::Becomes(State::Socket(Socket::new(mode, cx.limits)))
     }
 
@@ -428,7 +451,7 @@ impl Http {
                     Reply::error(Code::Gone, &why).write(out, &self.manner);
                     return Next::Ends("gone");
                 }
-                websocket::write_accept(out, &key, None, None);
+                websocket::write_accept(out, &key, self.subprotocol, None);
                 Next::Becomes(State::Socket(Socket::new(Mode::Raw(raw), limits)))
             }
         }

@@ -35,6 +35,7 @@ mod reply;
 mod request;
 mod route;
 mod tally;
+mod token;
 mod websocket;
 
 pub use connection::{Connection, Context, Ending, Protocol, Transport};
@@ -44,3 +45,4 @@ pub use limit::Limits;
 pub use out::Out;
 pub use site::{Asset, Pages, Site};
 pub use tally::Tally;
+pub use token::TokenCheck;

@@ -54,6 +54,10 @@ impl Reply {
     pub(crate) fn refusal(status: u16, code: Code, why: &str) -> Self {
         let reply = Reply::json(status, |out| json::write_error(out, None, code, why, code.retry()));
         let reply = Reply { code: Some(code), ..reply };
+        if code == Code::Unauthorized && why != crate::token::REFUSED {
+            // RFC 6750, 3.1: a request that shows no token is told of no error of it.
+            return reply.with("WWW-Authenticate", "Bearer realm=\"sockeye\"");
+        }
         if code.retry() { reply.with("Retry-After", "1") } else { reply }
     }
 

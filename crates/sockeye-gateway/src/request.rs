@@ -1,11 +1,12 @@
 //! One JSON object becomes one call of the hub; what the hub need not know is answered here.
 
-use sockeye_hub::{ClientId, Kind, Past, Position, Publish, Slow, Start, Subscribe, Tag};
+use sockeye_hub::{ClientId, Identity, Kind, Past, Position, Publish, Slow, Start, Subscribe, Tag};
 use sockeye_wire::json::{self, BadRequest, Code, Request, Verb};
 
 use crate::connection::{Context, Protocol};
 use crate::form::{self, Form};
 use crate::rate::Over;
+use crate::token::{self, Shown};
 
 /// The version of the protocol that this server speaks.
 const PROTOCOL_VERSION: u64 = 1;
@@ -17,11 +18,13 @@ pub(crate) struct Objects {
     unreadable_in_a_row: u32,
     /// A message was one too many: what stands behind it is not handled yet.
     paused: bool,
+    /// Tokens in a row that were refused.
+    pub(crate) refused_tokens: u32,
 }
 
 impl Objects {
     pub(crate) fn new(form: Form) -> Self {
-        Objects { form, unreadable_in_a_row: 0, paused: false }
+        Objects { form, unreadable_in_a_row: 0, paused: false, refused_tokens: 0 }
     }
 
     /// What is spoken, for the tally.
@@ -154,9 +157,38 @@ pub(crate) fn carry_out(
             Err(why) => bad(objects, client, id, why, cx),
         },
         Verb::Ping { value } => objects.say(client, cx, |out| json::write_pong(out, value.as_str())),
-        Verb::Hello { version: PROTOCOL_VERSION } => {
+        Verb::Hello { version: PROTOCOL_VERSION, token } => {
+            let shown = token.map(|token| token::check(objects, client, id, &token, cx));
+            let known = match shown {
+                Some(Shown::Refused { goes_on }) => return goes_on,
+                Some(Shown::Known(identity)) => Some(identity),
+                Some(Shown::Meaningless) | None => None,
+            };
             if let Some(id) = id {
-                hello(objects, client, id, cx);
+                hello(objects, client, id, known.as_deref(), cx);
+            }
+            if known.is_some() {
+                cx.hub.authorize(client, known, cx.now);
+            }
+        }
+        Verb::Auth { token } => {
+            let known = match token::check(objects, client, id, &token, cx) {
+                Shown::Refused { goes_on } => return goes_on,
+                Shown::Known(identity) => Some(identity),
+                Shown::Meaningless => None,
+            };
+            // The answer goes first: what ends with the rights that are lost is told after it.
+            if let Some(id) = id {
+                let now = cx.now;
+                objects.say(client, cx, |out| {
+                    out.extend_from_slice(b"{\"ok\":");
+                    out.extend_from_slice(id.as_bytes());
+                    token::write_identity(out, known.as_deref(), now);
+                    out.push(b'}');
+                });
+            }
+            if known.is_some() {
+                cx.hub.authorize(client, known, cx.now);
             }
         }
         Verb::Hello { .. } => {
@@ -166,17 +198,20 @@ pub(crate) fn carry_out(
     true
 }
 
-fn hello(objects: &Objects, client: ClientId, id: &str, cx: &mut Context<'_>) {
+fn hello(objects: &Objects, client: ClientId, id: &str, known: Option<&Identity>, cx: &mut Context<'_>) {
     use std::io::Write as _;
     let you = cx.hub.publisher_number(client);
     let (server, limits, shard) = (&cx.site.server, cx.limits, cx.hub.shard().index);
     let mut answer = Vec::with_capacity(128);
     write!(
         answer,
-        "{{\"ok\":{id},\"server\":\"{server}\",\"you\":\"c{you}\",\"shard\":{shard},\"ping_ms\":{},\"message_bytes_max\":{}}}",
+        "{{\"ok\":{id},\"server\":\"{server}\",\"you\":\"c{you}\",\"shard\":{shard},\"ping_ms\":{},\"message_bytes_max\":{}",
         limits.ping_interval_ms, limits.message_bytes_max
     )
     .expect("a write into memory succeeds");
+    let current = cx.hub.identity(client).map(|identity| &**identity);
+    token::write_identity(&mut answer, known.or(current), cx.now);
+    answer.push(b'}');
     objects.say(client, cx, |out| out.extend_from_slice(&answer));
 }
 

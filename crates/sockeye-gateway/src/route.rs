@@ -42,8 +42,8 @@ pub(crate) enum Content {
 }
 
 /// Decides what a request asks for.
-pub(crate) fn route(head: &RequestHead<'_>, transport: Transport, cx: &Context<'_>) -> Action {
-    match decide(head, transport, cx).unwrap_or_else(Action::Answer) {
+pub(crate) fn route(head: &RequestHead<'_>, cx: &Context<'_>) -> Action {
+    match decide(head, cx).unwrap_or_else(Action::Answer) {
         // A drain lets a request end that has begun, but nothing begins that would stay.
         Action::Events { .. } | Action::Objects { .. } | Action::Echo { .. } | Action::Raw { .. }
             if cx.pages.draining() =>
@@ -54,8 +54,7 @@ pub(crate) fn route(head: &RequestHead<'_>, transport: Transport, cx: &Context<'
     }
 }
 
-fn decide(head: &RequestHead<'_>, transport: Transport, cx: &Context<'_>) -> Result<Action, Reply> {
-    check_caller(head, transport, cx)?;
+fn decide(head: &RequestHead<'_>, cx: &Context<'_>) -> Result<Action, Reply> {
     if head.method == "OPTIONS" {
         return Ok(Action::Answer(options(head)));
     }
@@ -87,7 +86,11 @@ fn decide(head: &RequestHead<'_>, transport: Transport, cx: &Context<'_>) -> Res
 }
 
 /// Refuses pages from elsewhere and names that are not ours.
-fn check_caller(head: &RequestHead<'_>, transport: Transport, cx: &Context<'_>) -> Result<(), Reply> {
+pub(crate) fn check_caller(
+    head: &RequestHead<'_>,
+    transport: Transport,
+    cx: &Context<'_>,
+) -> Result<(), Reply> {
     // A browser cannot reach a Unix socket, so neither header can mislead there.
     if transport != Transport::Unix && !head.host.is_empty() && !cx.site.hosts.allow(head.host) {
         let why =
@@ -113,7 +116,7 @@ fn options(head: &RequestHead<'_>) -> Reply {
     }
     reply
         .with("Access-Control-Allow-Methods", METHODS)
-        .with("Access-Control-Allow-Headers", "Content-Type, Idempotency-Key, Last-Event-ID")
+        .with("Access-Control-Allow-Headers", "Authorization, Content-Type, Idempotency-Key, Last-Event-ID")
         .with("Access-Control-Max-Age", "600")
 }
 
@@ -321,7 +324,7 @@ fn accepted<'a>(head: &'a RequestHead<'_>) -> impl Iterator<Item = String> + 'a 
         .map(|range| range.split(';').next().unwrap_or("").trim().to_ascii_lowercase())
 }
 
-fn accepts(head: &RequestHead<'_>, media: &str) -> bool {
+pub(crate) fn accepts(head: &RequestHead<'_>, media: &str) -> bool {
     accepted(head).any(|range| range == media)
 }
 

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use crate::tally::Tally;
 use sockeye_hub::{Hub, Identity};
 
+use crate::token::TokenCheck;
+
 /// The fixed facts of a server.
 #[derive(Clone, Debug)]
 pub struct Site {
@@ -19,6 +21,8 @@ pub struct Site {
     pub anonymous: Option<Arc<Identity>>,
     /// What comes by TCP must be encrypted.
     pub requires_tls: bool,
+    /// Who knows tokens, where anybody is asked for one; it also says what is anonymous then.
+    pub tokens: Option<Arc<dyn TokenCheck>>,
 }
 
 /// The names by which a request may call this server.
@@ -33,11 +37,17 @@ pub struct Hosts {
     pub addresses: Vec<IpAddr>,
     /// Every address is allowed: the server listens on all of them (`0.0.0.0`, `[::]`).
     pub any_address: bool,
+    /// Every name is allowed: a page that comes by a false one has no token, and without one there is nothing to be had, or
+    /// what there is can be had from anywhere.
+    pub any_name: bool,
 }
 
 impl Hosts {
     /// Says whether a Host header (`name`, `name:port`, `[address]:port`) calls this server.
     pub fn allow(&self, host: &str) -> bool {
+        if self.any_name {
+            return true;
+        }
         let name = without_port(host);
         if let Ok(address) = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
             return address.is_loopback() || self.any_address || self.addresses.contains(&address);
@@ -48,6 +58,14 @@ impl Hosts {
 }
 
 impl Site {
+    /// What a client is that has shown no token.
+    pub fn anonymous(&self) -> Option<Arc<Identity>> {
+        match &self.tokens {
+            Some(tokens) => Some(tokens.anonymous()),
+            None => self.anonymous.clone(),
+        }
+    }
+
     /// Says whether a browser's page from `origin` may talk to this server, which it called `host`.
     pub fn trusts(&self, origin: &str, host: &str) -> bool {
         self.is_own(origin, host) || self.lists(origin)
@@ -114,7 +132,13 @@ mod tests {
             origins: vec!["https://chat.example".into()],
             anonymous: None,
             requires_tls: false,
-            hosts: Hosts { names: vec!["inner.example".into()], addresses: vec![], any_address: false },
+            tokens: None,
+            hosts: Hosts {
+                names: vec!["inner.example".into()],
+                addresses: vec![],
+                any_address: false,
+                any_name: false,
+            },
         }
     }
 

@@ -79,6 +79,20 @@ impl Hub {
         self.clients.cold[client.index()].identity.as_ref()
     }
 
+    /// Asks of every identity that has a credential what it is now, after what is known has changed: nobody, and the client
+    /// is closed: bye `revoked`; or somebody, and it goes on as that.
+    pub fn reconsider(&mut self, mut known_again: impl FnMut(u64) -> Option<Identity>, now: Now) {
+        for client in self.clients.open() {
+            let Some(identity) = self.identity(client) else { continue };
+            let Some(credential) = identity.credential else { continue };
+            match known_again(credential) {
+                Some(known) if known == **identity => {}
+                Some(known) => self.authorize(client, Some(Arc::new(known)), now),
+                None => self.bid_farewell(client, Bye { reason: "revoked", reconnect: None }),
+            }
+        }
+    }
+
     /// Gives a client another identity. What it hears and may no longer hear ends, and it is told of each.
     pub fn authorize(&mut self, client: ClientId, identity: Option<Arc<Identity>>, now: Now) {
         self.latest = now;

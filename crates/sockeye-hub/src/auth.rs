@@ -34,6 +34,8 @@ pub struct Identity {
     pub rights: Arc<Rights>,
     /// When this ends, in monotonic milliseconds: the client is told before, and closed then.
     pub expires_ms: Option<u64>,
+    /// By what the shell knows again what was shown, if it may be taken back ([`crate::Hub::reconsider`]).
+    pub credential: Option<u64>,
 }
 
 impl Rights {

@@ -61,6 +61,7 @@ impl World {
                 hosts: Hosts::default(),
                 anonymous: None,
                 requires_tls: false,
+                tokens: None,
             },
             out: Out::new(),
             tally: Tally::default(),

@@ -10,7 +10,12 @@ use crate::world::{Who, World};
 fn identity(user: Option<&str>, publish: &[&str], hear: &[&str], admin: bool) -> Option<Arc<Identity>> {
     let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
     let rights = Rights::new(&owned(publish), &owned(hear), admin).expect("patterns");
-    Some(Arc::new(Identity { user: user.map(Into::into), rights: Arc::new(rights), expires_ms: None }))
+    Some(Arc::new(Identity {
+        user: user.map(Into::into),
+        rights: Arc::new(rights),
+        expires_ms: None,
+        credential: None,
+    }))
 }
 
 impl World {
@@ -70,7 +75,7 @@ fn what_is_not_granted_is_denied() {
 fn who_has_shown_no_token_is_asked_for_one() {
     let mut world = World::new();
     let rights = Rights::new(&[], &["public/#".into()], false).expect("patterns").without_token();
-    let anonymous = Identity { user: None, rights: Arc::new(rights), expires_ms: None };
+    let anonymous = Identity { user: None, rights: Arc::new(rights), expires_ms: None, credential: None };
     let early = world.connect();
     let now = world.now;
     world.sub(early, "secret");
@@ -95,7 +100,12 @@ fn hearing_the_server_needs_admin_and_admin_is_nothing_more() {
     world.authorize(admin, identity(None, &[], &[], true));
     world.authorize(
         open,
-        Some(Arc::new(Identity { user: None, rights: Arc::new(Rights::open()), expires_ms: None })),
+        Some(Arc::new(Identity {
+            user: None,
+            rights: Arc::new(Rights::open()),
+            expires_ms: None,
+            credential: None,
+        })),
     );
 
     for who in [admin, open] {
@@ -227,7 +237,7 @@ fn an_identity_that_ends_is_announced_and_then_ends_the_connection() {
     let (ana, ben) = (world.connect(), world.connect());
     let until = |ms| {
         let rights = Arc::new(Rights::open());
-        Some(Arc::new(Identity { user: None, rights, expires_ms: Some(ms) }))
+        Some(Arc::new(Identity { user: None, rights, expires_ms: Some(ms), credential: None }))
     };
     world.authorize(ana, until(100_000));
     world.authorize(ben, until(100_000));

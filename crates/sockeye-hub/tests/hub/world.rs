@@ -61,7 +61,7 @@ impl World {
     pub(crate) fn connect_to(&mut self, shard: usize, user: Option<&str>) -> Who {
         let identity = user.map(|user| {
             let (user, rights) = (Some(user.into()), Arc::new(Rights::open()));
-            Arc::new(Identity { user, rights, expires_ms: None })
+            Arc::new(Identity { user, rights, expires_ms: None, credential: None })
         });
         let setup = ClientSetup { encoding: Encoding(0), identity };
         Who { shard, id: self.hubs[shard].connect(setup) }

@@ -30,6 +30,13 @@ pub enum Verb<'a> {
     Hello {
         /// The version of the protocol that the client speaks.
         version: u64,
+        /// What shows who the client is.
+        token: Option<Cow<'a, str>>,
+    },
+    /// Shows who the client is, for the first time or anew.
+    Auth {
+        /// What shows it.
+        token: Cow<'a, str>,
     },
     /// Subscribes to a channel or a pattern.
     Subscribe {
@@ -130,7 +137,7 @@ impl<'a> Id<'a> {
 ///
 /// # Errors
 ///
-/// [`BadRequest`], with [`Code::UnknownVerb`] if there is no known verb but a reserved one (`auth`, `here`,
+/// [`BadRequest`], with [`Code::UnknownVerb`] if there is no known verb but a reserved one (`here`,
 /// `presence`, `serve`, `ask`, `answer`, `group`), or a key that is neither a field of any request nor the mark of a
 /// server's own message (`ok`, `error`, `ch`, `pong`, `bye`, `gap`, `cookie`); the first such key is named. All else is
 /// [`Code::BadRequest`].
@@ -194,6 +201,7 @@ enum Field {
     Pub,
     Past,
     Ping,
+    Auth,
     Id,
     Since,
     Last,
@@ -201,6 +209,7 @@ enum Field {
     Slow,
     Data,
     B64,
+    Token,
     Key,
 }
 
@@ -218,6 +227,7 @@ impl Field {
             b"pub" => Self::Pub,
             b"past" => Self::Past,
             b"ping" => Self::Ping,
+            b"auth" => Self::Auth,
             b"id" => Self::Id,
             b"since" => Self::Since,
             b"last" => Self::Last,
@@ -226,6 +236,7 @@ impl Field {
             b"data" => Self::Data,
             b"b64" => Self::B64,
             b"key" => Self::Key,
+            b"token" => Self::Token,
             _ => return None,
         })
     }
@@ -400,7 +411,15 @@ impl<'a> Fields<'a> {
             return Ok(Verb::Ping { value });
         }
         if let Some(value) = self.value(Field::Hello) {
-            return Ok(Verb::Hello { version: integer(value, "\"hello\" must be the version, an integer")? });
+            return Ok(Verb::Hello {
+                version: integer(value, "\"hello\" must be the version, an integer")?,
+                token: optional(self.value(Field::Token), |value| {
+                    string(value, "\"token\" must be a string")
+                })?,
+            });
+        }
+        if let Some(value) = self.value(Field::Auth) {
+            return Ok(Verb::Auth { token: string(value, "\"auth\" must be a string, the token")? });
         }
         Err(self.wrong_verbs())
     }
@@ -523,7 +542,7 @@ fn into_bytes(text: Cow<'_, str>) -> Cow<'_, [u8]> {
 }
 
 /// Verbs that later versions have; until then they are known to be unknown.
-const RESERVED_VERBS: [&str; 7] = ["auth", "here", "presence", "serve", "ask", "answer", "group"];
+const RESERVED_VERBS: [&str; 6] = ["here", "presence", "serve", "ask", "answer", "group"];
 
 /// Keys that mark what a server sends: never verbs. (Nor is a datagram's cookie.)
 const ANSWER_KEYS: [&str; 6] = ["ok", "error", "ch", "pong", "bye", "gap"];

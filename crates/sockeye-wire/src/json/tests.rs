@@ -7,7 +7,9 @@ use super::*;
 #[test]
 fn every_verb_of_the_protocol_is_read() {
     let cases = [
-        (r#"{"hello":1,"id":0}"#, Some("0"), Verb::Hello { version: 1 }),
+        (r#"{"hello":1,"id":0}"#, Some("0"), Verb::Hello { version: 1, token: None }),
+        (r#"{"hello":1,"token":"a.b"}"#, None, Verb::Hello { version: 1, token: Some("a.b".into()) }),
+        (r#"{"auth":"a.b","id":7}"#, Some("7"), Verb::Auth { token: "a.b".into() }),
         (r#"{"sub":"chat/42","id":1}"#, Some("1"), subscribe("chat/42")),
         (r#"{"unsub":"chat/42","id":"a"}"#, Some(r#""a""#), Verb::Unsubscribe { name: "chat/42".into() }),
         (
@@ -97,7 +99,7 @@ fn keys_are_compared_after_their_escapes() {
 
 #[test]
 fn unknown_fields_are_ignored_beside_a_verb() {
-    let text = r#"{"x":{"sub":[{}]},"auth":1,"ok":null,"sub":"c","last":2,"x":[]}"#;
+    let text = r#"{"x":{"sub":[{}]},"here":1,"ok":null,"sub":"c","last":2,"x":[]}"#;
 
     assert!(parse_request(text.as_bytes()).is_ok());
 }

@@ -8,6 +8,7 @@ use std::fmt;
 use std::io;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::PathBuf;
+use std::str::FromStr;
 
 /// The largest file that is read as a secret or certificate.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -81,6 +82,20 @@ impl Source {
         let path = value.strip_prefix(b"file:")?;
         let is_path = !path.is_empty() && !path.contains(&0);
         is_path.then(|| Source::File(PathBuf::from(OsStr::from_bytes(path))))
+    }
+}
+
+impl FromStr for Source {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Source, Self::Err> {
+        Source::parse(text.as_bytes()).ok_or("takes env:NAME or file:PATH")
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Secret {
+        Secret(text.into_bytes())
     }
 }
 

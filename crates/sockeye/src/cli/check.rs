@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::Failure;
 use crate::config::{Config, Overrides};
-use crate::server::Tls;
+use crate::server::{Tls, Tokens};
 
 /// Check a configuration, or print every key with its value and what it does
 #[derive(Debug, Args)]
@@ -29,6 +29,10 @@ impl Check {
         let config = Config::load(self.config.as_deref(), Overrides::default())?;
         if config.tls.is_on() {
             Tls::load(&config.tls, &config.names)?;
+        }
+        if config.auth.is_configured() {
+            // What it names must be there, and be what it should be.
+            Tokens::load(&config.auth)?;
         }
         let mut out = io::stdout().lock();
         if self.print {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::{self, Write as _};
 
 use crate::config::ConfigError;
-use crate::server::{ListenError, ServeError, TlsError};
+use crate::server::{ListenError, ServeError, TlsError, TokenError};
 use crate::tool::ToolError;
 
 /// What an exit code says.
@@ -81,10 +81,17 @@ impl From<ListenError> for Failure {
     }
 }
 
+impl From<TokenError> for Failure {
+    fn from(error: TokenError) -> Self {
+        Failure::new(Exit::Usage, error)
+    }
+}
+
 impl From<ServeError> for Failure {
     fn from(error: ServeError) -> Self {
         match error {
             ServeError::Listen(error) => error.into(),
+            ServeError::Token(error) => error.into(),
             ServeError::Config(error) => error.into(),
             ServeError::Passed(error) => Failure::new(Exit::Usage, error),
             ServeError::Tls(error) => error.into(),

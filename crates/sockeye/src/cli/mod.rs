@@ -9,6 +9,7 @@ mod log;
 mod publish;
 mod serve;
 mod subscribe;
+mod token;
 
 use clap::{Parser, Subcommand};
 
@@ -31,6 +32,8 @@ enum Verb {
     Pub(publish::Publish),
     /// Hear a channel or a pattern, one message a line
     Sub(subscribe::Subscribe),
+    /// Make a signed token, for trying
+    Token(token::Token),
     /// Check a configuration, or print every key with its value and what it does
     Check(check::Check),
 }
@@ -43,6 +46,7 @@ pub fn run() -> u8 {
         Verb::Serve(serve) => serve.run(),
         Verb::Pub(publish) => publish.run(),
         Verb::Sub(subscribe) => subscribe.run(),
+        Verb::Token(token) => token.run(),
         Verb::Check(check) => check.run(),
     };
     match result {

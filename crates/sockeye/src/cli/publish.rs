@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use clap::Args;
 
 use super::{Exit, Failure};
-use crate::address::Address;
+use crate::address::{Address, Source};
 use crate::tool::{self, Payload};
 
 /// Publish a message, or every line of standard input
@@ -25,19 +25,24 @@ pub(super) struct Publish {
     /// The server: ws://HOST:PORT/ws, wss:, tcp:HOST:PORT, tls:, unix:PATH, udp:HOST:PORT or unixgram:PATH
     #[arg(long, value_name = "ADDRESS", default_value = super::subscribe::DEFAULT_SERVER)]
     to: Address,
+    /// Show this token: env:NAME or file:PATH
+    #[arg(long, value_name = "SOURCE")]
+    token: Option<Source>,
 }
 
 impl Publish {
     pub(super) fn run(self) -> Result<(), Failure> {
+        let token = super::token::read(self.token.as_ref())?;
+        let token = token.as_deref();
         if let Some(text) = &self.text {
-            tool::publish(&self.to, &self.channel, Payload::One(text.as_bytes()))?;
+            tool::publish(&self.to, token, &self.channel, Payload::One(text.as_bytes()))?;
             return Ok(());
         }
         let stdin = io::stdin();
         if stdin.is_terminal() {
             let _ = writeln!(io::stderr(), "each line is published to {}; end with Ctrl-D", self.channel);
         }
-        let sent = tool::publish(&self.to, &self.channel, Payload::Lines(&mut stdin.lock()))?;
+        let sent = tool::publish(&self.to, token, &self.channel, Payload::Lines(&mut stdin.lock()))?;
         if sent == 0 {
             return Err(Failure::new(Exit::Usage, "standard input was empty: nothing was published"));
         }

@@ -6,7 +6,7 @@ use clap::Args;
 use sockeye_hub::{Position, check_name, check_pattern, is_pattern};
 
 use super::Failure;
-use crate::address::Address;
+use crate::address::{Address, Source};
 use crate::tool::{self, Format, Hearing};
 
 /// Where a server is that was started without arguments.
@@ -28,6 +28,9 @@ pub(super) struct Subscribe {
     /// The server: ws://HOST:PORT/ws, wss:, tcp:HOST:PORT, tls:, unix:PATH, udp:HOST:PORT or unixgram:PATH
     #[arg(long, value_name = "ADDRESS", default_value = DEFAULT_SERVER)]
     from: Address,
+    /// Show this token: env:NAME or file:PATH
+    #[arg(long, value_name = "SOURCE")]
+    token: Option<Source>,
     /// Begin after this position (the "at" of a message)
     #[arg(long, value_name = "POSITION", conflicts_with = "last", value_parser = parse_position)]
     since: Option<String>,
@@ -47,6 +50,7 @@ pub(super) struct Subscribe {
 
 impl Subscribe {
     pub(super) fn run(self) -> Result<(), Failure> {
+        let token = super::token::read(self.token.as_ref())?;
         let format = match (self.raw, self.json) {
             (true, _) => Format::Raw,
             (_, true) => Format::Json,
@@ -59,7 +63,7 @@ impl Subscribe {
             count: self.count,
             format,
         };
-        Ok(tool::subscribe(&self.from, &hearing, &mut io::stdout().lock())?)
+        Ok(tool::subscribe(&self.from, token.as_deref(), &hearing, &mut io::stdout().lock())?)
     }
 }
 

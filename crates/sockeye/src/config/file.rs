@@ -12,7 +12,7 @@ use super::network::Network;
 use super::reload::needs_restart;
 use super::{CertificateFiles, Config, Shards};
 use crate::address::unit::{parse_bytes, parse_milliseconds, print_bytes, print_milliseconds};
-use crate::address::{Address, nearest};
+use crate::address::{Address, Source, nearest};
 
 /// Why a configuration cannot be used: what, where, and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -94,16 +94,24 @@ fn apply(config: &mut Config, table: &Table) -> Result<(), Fault> {
                 }
             }
             ("channels", _) => return fault("channels", "is a list of tables: write [[channels]]"),
-            ("limits" | "history" | "tls", Value::Table(section)) => {
+            ("limits" | "history" | "tls" | "auth", Value::Table(section)) => {
                 for (key, value) in section {
                     if name == "tls" && key == "certificates" {
                         config.tls.certificates = read_certificates(value)?;
                         continue;
                     }
+                    if name == "auth"
+                        && let Some(read) = config.auth.read(key, value)
+                    {
+                        read.map_err(|(key, why)| Fault { key, why })?;
+                        continue;
+                    }
                     set(config, &format!("{name}.{key}"), value)?;
                 }
             }
-            ("limits" | "history" | "tls", _) => return fault(name, format!("is a table: write [{name}]")),
+            ("limits" | "history" | "tls" | "auth", _) => {
+                return fault(name, format!("is a table: write [{name}]"));
+            }
             _ => set(config, name, value)?,
         }
     }
@@ -115,7 +123,7 @@ fn set(config: &mut Config, path: &str, value: &Value) -> Result<(), Fault> {
         let known: Vec<&str> = KEYS
             .iter()
             .map(|key| key.path)
-            .chain(["channels", "limits", "history", "tls", "tls.certificates"])
+            .chain(["channels", "limits", "history", "tls", "tls.certificates", "auth"])
             .collect();
         return fault(path, unknown(path, &known));
     };
@@ -133,7 +141,13 @@ fn set(config: &mut Config, path: &str, value: &Value) -> Result<(), Fault> {
                 .map(|text| text.parse::<Network>().or_else(|why| fault(path, why)))
                 .collect::<Result<_, _>>()?;
         }
-        (Field::Addresses(_) | Field::Texts(_) | Field::Networks(_), _) => {
+        (Field::Sources(field), Value::Array(values)) => {
+            *field = texts(path, values)?
+                .iter()
+                .map(|text| text.parse::<Source>().or_else(|why| fault(path, why)))
+                .collect::<Result<_, _>>()?;
+        }
+        (Field::Addresses(_) | Field::Texts(_) | Field::Sources(_) | Field::Networks(_), _) => {
             return fault(path, "takes a list of texts: [\"...\", \"...\"]");
         }
         (Field::Flag(field), Value::Boolean(flag)) => *field = *flag,
@@ -289,6 +303,7 @@ pub(super) fn print(config: &Config) -> String {
         let (certificate, key) = (text_of(&files.certificate), text_of(&files.key));
         let _ = write!(out, "\n[[tls.certificates]]\ncertificate = {certificate}\nkey = {key}\n");
     }
+    config.auth.print(&mut out);
     if config.rules.is_empty() {
         out.push_str(
             "\n# What channels keep, by pattern; the first that matches wins. kind is \"live\" (nothing is kept) or \"kept\".\n\
@@ -328,6 +343,9 @@ fn value_of(field: Field<'_>) -> String {
         Field::Texts(list) => Value::from(list.clone()).to_string(),
         Field::Networks(list) => {
             Value::from(list.iter().map(Network::to_string).collect::<Vec<_>>()).to_string()
+        }
+        Field::Sources(list) => {
+            Value::from(list.iter().map(Source::to_string).collect::<Vec<_>>()).to_string()
         }
         Field::Flag(flag) => flag.to_string(),
         Field::Shards(Shards::Cores) => "\"cores\"".into(),

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use super::network::Network;
 use super::word::Word;
 use super::{Config, Level, Shards};
-use crate::address::Address;
+use crate::address::{Address, Source};
 
 /// One key.
 pub(super) struct Key {
@@ -24,6 +24,7 @@ pub(super) struct Key {
 pub(super) enum Field<'c> {
     Addresses(&'c mut Vec<Address>),
     Texts(&'c mut Vec<String>),
+    Sources(&'c mut Vec<Source>),
     Flag(&'c mut bool),
     Shards(&'c mut Shards),
     Bytes(&'c mut usize),
@@ -113,6 +114,17 @@ keys! {
     "limits.rate_burst", Time, guard.burst_ms, "A rate that was unused may be caught up on: what comes in this time may come at once. Who is over waits this long at most.";
     "limits.rate_strikes_max", Count32, guard.strikes_max, "Told so often that it sends too much, a connection is closed: bye with reason rate.";
     "limits.rate_forgiven", Time, guard.strikes_forgiven_ms, "After so long without being told, the times before are forgiven.";
+
+    "auth.secrets", Sources, auth.secrets, "Secrets of at least 32 bytes with which tokens are signed (HS256): env:NAME or file:PATH.";
+    "auth.keys", Sources, auth.keys, "Public keys for signed tokens: file:PATH of PEM (RSA: RS256, P-256: ES256, Ed25519: EdDSA) or of a JWKS.";
+    "auth.issuers", Texts, auth.issuers, "Who may have made a signed token (its iss). Empty: whoever has a key. Others are refused.";
+    "auth.audiences", Texts, auth.audiences, "Whom a signed token may be meant for (its aud). Where a token or this names somebody, both must; else it is refused.";
+    "auth.default_roles", Texts, auth.default_roles, "The roles of a signed token that carries neither rights nor roles.";
+    "auth.token_files", Sources, auth.token_files, "Files of static tokens: file:PATH of [[tokens]] tables like those of [[auth.tokens]], in which a token may stand itself.";
+    "auth.token_bytes_max", Bytes, auth.token_bytes_max, "The longest token. Longer ones are refused.";
+    "auth.leeway", Time, auth.leeway_ms, "How far the clocks of those who make tokens may be off: exp and nbf are read with so much tolerance.";
+    "auth.expiry_notice", Time, hub.expiry_notice_ms, "How long before its token expires a client is told; then it is closed: bye expired.";
+    "auth.check_interval", Time, auth.check_interval_ms, "How often files of tokens and keys are looked at. A changed one is read again; one that cannot be used changes nothing.";
 
     "history.messages", Count, default_rule.messages, "Messages that a channel keeps, where no [[channels]] says otherwise.";
     "history.bytes", Bytes, default_rule.bytes, "Bytes that a channel keeps at most; the newest message always stays.";

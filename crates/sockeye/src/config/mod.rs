@@ -3,6 +3,7 @@
 //! A flag beats the file, the file beats the default. The only room that reads configuration and environment; deliberately
 //! absent: a second format, environment variables that change behaviour, and defaults that expose anything beyond loopback.
 
+mod auth;
 mod environment;
 mod file;
 mod guard;
@@ -25,6 +26,7 @@ use sockeye_hub::{Limits as HubLimits, Rule};
 use crate::address::{Address, Base, DEFAULT_PORT};
 
 pub use crate::address::unit::parse_bytes;
+pub use auth::{Auth, Grant, StaticToken, TokenText, read_token_file};
 pub use environment::Environment;
 pub use file::ConfigError;
 pub use guard::{GuardLimits, PerWhom};
@@ -67,6 +69,8 @@ pub struct Config {
     pub proxy_protocol_from: Vec<Network>,
     /// TLS.
     pub tls: TlsConfig,
+    /// Who may do what.
+    pub auth: Auth,
     /// What channels keep, by pattern; the first that matches a name wins.
     pub rules: Vec<Rule>,
     /// What a channel keeps that no rule matches.
@@ -90,6 +94,7 @@ impl Default for Config {
             guard: GuardLimits::default(),
             proxy_protocol_from: Vec::new(),
             tls: TlsConfig::default(),
+            auth: Auth::default(),
             rules: Vec::new(),
             default_rule: Rule::kept("#"),
         }
@@ -168,15 +173,30 @@ impl Config {
             ));
         }
         if !self.open
+            && !self.auth.is_configured()
             && let Some(address) = self.listen.iter().find(|address| !address.is_local())
         {
             return Err(ConfigError::whole(
                 "listen",
                 format!(
                     "{address} is reachable from other machines, and nobody has to say who he is: \
-                     listen on loopback (tcp:127.0.0.1:PORT), or say --open if that is meant"
+                     listen on loopback (tcp:127.0.0.1:PORT), say who may do what under [auth], or say --open if that is meant"
                 ),
             ));
+        }
+        if let Some(role) = self.auth.default_roles.iter().find(|role| !self.auth.roles.contains_key(*role)) {
+            return Err(ConfigError::whole(
+                "auth.default_roles",
+                format!("there is no role {role:?}: add [auth.roles.{role}]"),
+            ));
+        }
+        for token in &self.auth.tokens {
+            if let Some(role) = token.roles.iter().find(|role| !self.auth.roles.contains_key(*role)) {
+                return Err(ConfigError::whole(
+                    "auth.tokens",
+                    format!("there is no role {role:?}: add [auth.roles.{role}]"),
+                ));
+            }
         }
         if self.server.drain_reconnect_min_ms > self.server.drain_reconnect_max_ms {
             return Err(ConfigError::whole(
@@ -204,7 +224,7 @@ impl Config {
     /// # Errors
     /// When it is reachable from other machines, and that was not said to be meant.
     pub fn check_passed(&self, address: SocketAddr) -> Result<(), ConfigError> {
-        if self.open || address.ip().is_loopback() {
+        if self.open || self.auth.is_configured() || address.ip().is_loopback() {
             return Ok(());
         }
         Err(ConfigError::whole(
@@ -236,6 +256,9 @@ impl Config {
             names: self.names.iter().cloned().chain(listened_names).collect(),
             addresses: listening.iter().map(SocketAddr::ip).collect(),
             any_address: listening.iter().any(|address| address.ip().is_unspecified()),
+            any_name: self.auth.is_configured()
+                && (self.auth.anonymous.is_none()
+                    || listening.iter().any(|address| !address.ip().is_loopback())),
         }
     }
 }

@@ -88,6 +88,16 @@ impl Config {
                 kept.push("tls.certificates");
             }
         }
+        // Whether anybody is asked for a token was decided when the server began to listen.
+        if self.auth.is_configured() != wanted.auth.is_configured() {
+            wanted.auth = self.auth.clone();
+            kept.push("auth");
+        } else if self.auth.roles != wanted.auth.roles
+            || self.auth.tokens != wanted.auth.tokens
+            || self.auth.anonymous != wanted.auth.anonymous
+        {
+            changed.push("auth");
+        }
         if self.rules != wanted.rules {
             changed.push("channels");
         }

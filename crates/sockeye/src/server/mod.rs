@@ -29,6 +29,7 @@ mod shard;
 mod stamp;
 mod steward;
 mod timer;
+mod token;
 
 pub use board::{Board, Shown};
 pub use kernel::Kernel;
@@ -39,3 +40,4 @@ pub use shard::{Setup, Shard};
 pub use stamp::Stamps;
 pub use steward::{Orders, Reloading};
 pub use tls::{Tls, TlsError};
+pub use token::{TokenError, Tokens};

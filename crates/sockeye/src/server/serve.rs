@@ -12,7 +12,7 @@ use mio::Poll;
 use signal_hook::consts::SIGHUP;
 use signal_hook::iterator::Signals;
 
-use sockeye_gateway::{Asset, CookieKey, Site, form};
+use sockeye_gateway::{Asset, CookieKey, Site, TokenCheck, form};
 use sockeye_hub::{Hub, Identity, Rights, ShardInfo};
 use tracing::{info, warn};
 
@@ -28,6 +28,7 @@ use super::service::{Notifier, Passed, PassedError, take_passed};
 use super::shard::{Setup, Shard};
 use super::steward::{Reloading, Steward};
 use super::tls::{Door, Tls, TlsError};
+use super::token::{TokenError, Tokens};
 use crate::config::{Config, ConfigError, Environment, TlsMode};
 
 /// Why the server cannot run, or cannot go on.
@@ -37,6 +38,9 @@ pub enum ServeError {
     /// An address cannot be listened on.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// Tokens cannot be checked.
+    #[error(transparent)]
+    Token(#[from] TokenError),
     /// A socket that the service manager passed cannot be listened on.
     #[error(transparent)]
     Passed(#[from] PassedError),
@@ -109,11 +113,24 @@ pub fn serve(
         tls.tell();
         tls.watch()?;
     }
+    let tokens = match config.auth.is_configured() {
+        true => Some(Tokens::load(&config.auth)?),
+        false => None,
+    };
+    if let Some(tokens) = &tokens {
+        tokens.watch()?;
+    }
     let anonymous = (!is_loopback).then(|| {
         // Everybody can reach it, and nobody has to say who he is: nobody administers it either.
-        Arc::new(Identity { user: None, rights: Arc::new(Rights::open()), expires_ms: None })
+        Arc::new(Identity {
+            user: None,
+            rights: Arc::new(Rights::open()),
+            expires_ms: None,
+            credential: None,
+        })
     });
     let site = |config: &Config| Site {
+        tokens: tokens.clone().map(|tokens| tokens as Arc<dyn TokenCheck>),
         server: concat!("sockeye/", env!("CARGO_PKG_VERSION")).into(),
         origins: config.origins.clone(),
         hosts: config.hosts(&socket_addresses),
@@ -158,6 +175,7 @@ pub fn serve(
         notifier: &notifier,
         guard: Arc::clone(&makings.guard),
         tls: makings.tls.clone(),
+        tokens: tokens.clone(),
         site: &site,
         tell: &tell,
     };

@@ -68,6 +68,8 @@ pub struct Shard<K: Kernel> {
     events: Vec<Event>,
     due: Vec<u64>,
     next_stats_ms: u64,
+    /// Which state of the known tokens this shard goes by.
+    tokens_generation: u64,
     /// When figures may be shown again, and whether there is anything to show.
     next_show_ms: u64,
     pub(super) has_news: bool,
@@ -77,7 +79,8 @@ impl<K: Kernel> Shard<K> {
     /// Makes a shard on a kernel whose listeners are open.
     pub fn new(kernel: K, mut setup: Setup) -> Self {
         let now = kernel.now();
-        setup.hub.set_anonymous(setup.site.anonymous.clone(), now);
+        let tokens_generation = setup.site.tokens.as_ref().map_or(0, |tokens| tokens.generation());
+        setup.hub.set_anonymous(setup.site.anonymous(), now);
         let listeners = kernel.listeners() as u64;
         let datagram_sockets = kernel.datagram_sockets();
         Shard {
@@ -88,6 +91,7 @@ impl<K: Kernel> Shard<K> {
             buffer: vec![0; setup.server_limits.receive_bytes_max].into_boxed_slice(),
             next_stats_ms: now.ms,
             post: Post::new(setup.cookie_key, datagram_sockets),
+            tokens_generation,
             next_show_ms: now.ms,
             has_news: false,
             exchange: Exchange::new(setup.hub.shard().count),
@@ -388,6 +392,7 @@ impl<K: Kernel> Shard<K> {
         if self.next_stats_ms <= self.desk.now.ms {
             self.next_stats_ms = self.desk.now.ms + self.desk.server_limits.stats_interval_ms;
             self.desk.figures.datagrams_lost = self.kernel.datagrams_lost();
+            self.refresh_identities();
             self.publish_stats();
             let Desk { chronicle, hub, now, .. } = &mut self.desk;
             if chronicle.heard {
@@ -403,6 +408,18 @@ impl<K: Kernel> Shard<K> {
         if self.exchange.drain.deadline_ms().is_some_and(|deadline_ms| deadline_ms <= self.desk.now.ms) {
             self.cut_all();
         }
+    }
+
+    /// What is known of tokens may have changed: then everybody becomes what he is now.
+    fn refresh_identities(&mut self) {
+        let Some(tokens) = self.desk.site.tokens.clone() else { return };
+        let generation = tokens.generation();
+        if generation == self.tokens_generation {
+            return;
+        }
+        self.tokens_generation = generation;
+        self.desk.hub.set_anonymous(Some(tokens.anonymous()), self.desk.now);
+        self.desk.hub.reconsider(|credential| tokens.known_again(credential), self.desk.now);
     }
 
     /// Tells the figures of the whole server to those who hear them. One shard does: the home of their channel.

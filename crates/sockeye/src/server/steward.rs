@@ -20,6 +20,7 @@ use super::guard::Guard;
 use super::service::Notifier;
 use super::stamp::Stamps;
 use super::tls::Tls;
+use super::token::Tokens;
 use crate::config::{Config, Level, Reloaded, Source};
 
 /// How often files are looked at.
@@ -65,6 +66,8 @@ pub(super) struct Steward<'a> {
     pub(super) guard: Arc<Guard>,
     /// TLS, where it is spoken.
     pub(super) tls: Option<Arc<Tls>>,
+    /// Who knows tokens, where anybody is asked for one.
+    pub(super) tokens: Option<Arc<Tokens>>,
     /// Makes the server's facts of a configuration.
     pub(super) site: &'a (dyn Fn(&Config) -> Site + Sync),
     /// Tells every shard, and returns how many there are.
@@ -119,6 +122,12 @@ impl Steward<'_> {
 
     fn go_on_with(&mut self, wanted: Config, why: &'static str) -> bool {
         let Reloaded { config, changed, kept } = self.config.reload(wanted);
+        if let Some(tokens) = &self.tokens
+            && let Err(error) = tokens.swap(&config.auth)
+        {
+            warn!(%error, why, "the configuration cannot be used: the old one stays");
+            return false;
+        }
         if !kept.is_empty() {
             warn!(keys = kept.join(" "), "these keys keep their old values until a restart");
         }

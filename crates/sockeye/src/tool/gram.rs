@@ -91,6 +91,16 @@ impl Grams {
         Err(last)
     }
 
+    /// Shows a token, if there is one: it opens a session that keeps it.
+    ///
+    /// # Errors
+    /// When the server refuses it, or does not answer.
+    pub(super) fn show(&mut self, token: Option<&str>) -> Result<(), ToolError> {
+        let Some(token) = token else { return Ok(()) };
+        let fields = format!("\"auth\":{},\"id\":0", serde_json::json!(token));
+        self.ask(&fields, |said| said.get("ok").and_then(Value::as_u64) == Some(0)).map(|_| ())
+    }
+
     /// Sends the fields of a request, with the cookie if there is one.
     ///
     /// # Errors

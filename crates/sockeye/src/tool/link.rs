@@ -113,6 +113,29 @@ impl Link {
         Ok(Link { address: address.clone(), stream, framing, speaker, buffer, at, end })
     }
 
+    /// Shows a token, if there is one, and waits until the server has taken it.
+    ///
+    /// # Errors
+    /// When the server refuses it, in its own words.
+    pub fn show(&mut self, token: Option<&str>) -> Result<(), ToolError> {
+        let Some(token) = token else { return Ok(()) };
+        self.speaker.send(serde_json::json!({ "auth": token, "id": 0 }).to_string().as_bytes())?;
+        loop {
+            let Some(object) = self.receive()? else {
+                return Err(self.broken("the server closed it".into()));
+            };
+            let Ok(said) = serde_json::from_slice::<serde_json::Value>(&object) else { continue };
+            if said.get("ok").is_some() {
+                return Ok(());
+            }
+            if said.get("error").is_some() {
+                let text = |name: &str| said[name].as_str().unwrap_or("?").to_owned();
+                let why = format!("{}: {}", text("code"), text("why"));
+                return Err(ToolError::Refused { address: self.address.clone(), why });
+            }
+        }
+    }
+
     /// Whom this speaks with.
     pub fn address(&self) -> &Address {
         &self.address

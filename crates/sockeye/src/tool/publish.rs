@@ -28,11 +28,17 @@ pub enum Payload<'a> {
 ///
 /// # Errors
 /// The first refusal, or the end of the connection before everything was answered.
-pub fn publish(address: &Address, channel: &str, payload: Payload<'_>) -> Result<u64, ToolError> {
+pub fn publish(
+    address: &Address,
+    token: Option<&str>,
+    channel: &str,
+    payload: Payload<'_>,
+) -> Result<u64, ToolError> {
     if is_datagram(address) {
-        return publish_datagrams(address, channel, payload);
+        return publish_datagrams(address, token, channel, payload);
     }
-    let link = Link::connect(address)?;
+    let mut link = Link::connect(address)?;
+    link.show(token)?;
     let speaker = link.speaker();
     // A token for each message that may be under way: taken before sending, given back by the answer.
     let (answered, answers) = mpsc::sync_channel(WINDOW);
@@ -65,8 +71,14 @@ pub fn publish(address: &Address, channel: &str, payload: Payload<'_>) -> Result
 }
 
 /// The same in datagrams: one after the other, each repeated until it is answered.
-fn publish_datagrams(address: &Address, channel: &str, payload: Payload<'_>) -> Result<u64, ToolError> {
+fn publish_datagrams(
+    address: &Address,
+    token: Option<&str>,
+    channel: &str,
+    payload: Payload<'_>,
+) -> Result<u64, ToolError> {
     let mut grams = Grams::connect(address)?;
+    grams.show(token)?;
     let mut sent = 0;
     let mut send = |payload: &[u8]| {
         sent += 1;

@@ -42,14 +42,20 @@ pub struct Hearing<'a> {
 ///
 /// # Errors
 /// When the server refuses the subscription, or the connection ends before `count` messages came.
-pub fn subscribe(address: &Address, hearing: &Hearing<'_>, out: &mut dyn Write) -> Result<(), ToolError> {
+pub fn subscribe(
+    address: &Address,
+    token: Option<&str>,
+    hearing: &Hearing<'_>,
+    out: &mut dyn Write,
+) -> Result<(), ToolError> {
     if hearing.count == Some(0) {
         return Ok(());
     }
     if is_datagram(address) {
-        return subscribe_datagrams(address, hearing, out);
+        return subscribe_datagrams(address, token, hearing, out);
     }
     let mut link = Link::connect(address)?;
+    link.show(token)?;
     link.speaker().send(&request(hearing))?;
     let mut heard = 0;
     while let Some(object) = link.receive()? {
@@ -93,6 +99,7 @@ const CHANNELS_MAX: usize = 4_096;
 /// way shows in the positions, and is told like any other gap, with `lost` as its reason.
 fn subscribe_datagrams(
     address: &Address,
+    token: Option<&str>,
     hearing: &Hearing<'_>,
     out: &mut dyn Write,
 ) -> Result<(), ToolError> {
@@ -101,6 +108,7 @@ fn subscribe_datagrams(
         return Err(ToolError::Unusable { address: address.clone(), why });
     }
     let mut grams = Grams::connect(address)?;
+    grams.show(token)?;
     let subscribe = format!("\"sub\":{},\"id\":1", json!(hearing.name));
     let mut positions = HashMap::new();
     let mut waiting: VecDeque<(Vec<u8>, Value)> = VecDeque::new();

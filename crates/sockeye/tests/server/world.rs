@@ -70,6 +70,13 @@ impl Server {
         Server::launch(Command::new(BINARY), config, None, &["--shards", &shards.to_string()])
     }
 
+    /// Starts a server with a configuration file and variables in its environment.
+    pub(crate) fn with_variables(config: &str, variables: &[(String, &str)]) -> Server {
+        let mut command = Command::new(BINARY);
+        command.envs(variables.iter().map(|(name, value)| (name, value)));
+        Server::launch(command, config, None, &[])
+    }
+
     /// Starts a server on this Unix socket.
     pub(crate) fn on_unix(path: &Path) -> Server {
         Server::launch(Command::new(BINARY), "", Some(path), &[])
@@ -131,6 +138,11 @@ impl Server {
     /// Where it listens by TCP.
     pub(crate) fn tcp(&self) -> SocketAddr {
         self.tcp
+    }
+
+    /// Where its configuration is.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// Its Unix socket.
