@@ -1,4 +1,5 @@
-//! Descriptors that this process was started with, as a service manager passes them (`sd_listen_fds(3)`).
+//! Descriptors that this process was started with: those that a service manager passes (`sd_listen_fds(3)`), and any by its
+//! number.
 
 use std::env;
 use std::io;
@@ -49,6 +50,21 @@ pub fn take_inherited() -> io::Result<Vec<Inherited>> {
     Ok(inherited)
 }
 
+/// Makes a second descriptor of what stands behind a number. The first stays open until the process ends.
+///
+/// # Errors
+/// The system's, when no descriptor has that number.
+pub fn duplicate(number: u32) -> io::Result<OwnedFd> {
+    let raw = RawFd::try_from(number).map_err(|_| io::Error::from_raw_os_error(libc::EBADF))?;
+    // SAFETY: the call only reads a table of the kernel's, and says EBADF for a number that is not open.
+    let copy = unsafe { libc::fcntl(raw, libc::F_DUPFD_CLOEXEC, 0) };
+    if copy < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel just made it, for us alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(copy) })
+}
+
 /// How many descriptors are for process `own`. The variables are inherited by children, for which they are not meant.
 fn count(listen_pid: Option<&str>, listen_fds: Option<&str>, own: u32) -> io::Result<usize> {
     let (Some(pid), Some(fds)) = (listen_pid, listen_fds) else { return Ok(0) };
@@ -75,6 +91,19 @@ mod tests {
         for fds in ["", "-1", "two", "99999"] {
             assert!(count(Some("7"), Some(fds), 7).is_err(), "{fds:?}");
         }
+    }
+
+    #[test]
+    fn a_descriptor_is_copied_by_its_number_and_a_missing_one_is_named() {
+        use std::os::fd::AsRawFd as _;
+        let file = std::fs::File::open("/dev/null").expect("every system has it");
+        let number = u32::try_from(file.as_raw_fd()).expect("a descriptor is not negative");
+
+        let copy = duplicate(number).expect("it is open");
+
+        assert_ne!(copy.as_raw_fd(), file.as_raw_fd());
+        assert_eq!(duplicate(u32::MAX).expect_err("no number").raw_os_error(), Some(libc::EBADF));
+        assert_eq!(duplicate(1 << 30).expect_err("not open").raw_os_error(), Some(libc::EBADF));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::fmt;
 use std::os::unix::ffi::OsStrExt as _;
 
 use super::error::without_secrets;
-use super::{Address, Base, percent, words};
+use super::{Address, Base, Url, percent, words};
 
 impl fmt::Display for Address {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -78,5 +78,12 @@ impl Address {
             Base::Exec(_) | Base::Shell(_) => self.to_string(),
             _ => without_secrets(&self.to_string()),
         }
+    }
+}
+
+impl Url {
+    /// The path for people, without what looks like a secret in its query.
+    pub fn path_shown(&self) -> String {
+        without_secrets(&self.path)
     }
 }

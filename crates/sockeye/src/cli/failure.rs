@@ -4,6 +4,7 @@ use std::fmt;
 use std::io::{self, Write as _};
 
 use crate::config::ConfigError;
+use crate::net::ErrorKind;
 use crate::server::{ListenError, ServeError, TlsError, TokenError};
 use crate::tool::ToolError;
 
@@ -29,10 +30,14 @@ pub enum Exit {
     Refused = 7,
     /// The connection ended before everything was done.
     EndedEarly = 8,
+    /// What arrived is not what was sent.
+    Integrity = 9,
     /// A permission is missing.
     Permission = 10,
     /// The address is in use.
     InUse = 11,
+    /// What was measured does not meet what was demanded.
+    Threshold = 12,
 }
 
 /// Why a command did not do what it was asked.
@@ -124,6 +129,26 @@ impl From<ToolError> for Failure {
             ToolError::EndedEarly { .. } => Exit::EndedEarly,
             ToolError::Unusable { .. } => Exit::Usage,
             ToolError::Output { .. } => Exit::Internal,
+        };
+        Failure::new(exit, error)
+    }
+}
+
+impl From<crate::net::Error> for Failure {
+    fn from(error: crate::net::Error) -> Self {
+        let exit = match error.kind() {
+            ErrorKind::Usage => Exit::Usage,
+            ErrorKind::NameNotFound => Exit::NameNotFound,
+            ErrorKind::Unreachable => Exit::Unreachable,
+            ErrorKind::TimedOut => Exit::TimedOut,
+            ErrorKind::Tls => Exit::Tls,
+            ErrorKind::Refused => Exit::Refused,
+            ErrorKind::EndedEarly => Exit::EndedEarly,
+            ErrorKind::Integrity => Exit::Integrity,
+            ErrorKind::Permission => Exit::Permission,
+            ErrorKind::InUse => Exit::InUse,
+            ErrorKind::Threshold => Exit::Threshold,
+            _ => Exit::Internal,
         };
         Failure::new(exit, error)
     }

@@ -4,6 +4,7 @@
 //! does, which is in `server` and `tool`.
 
 mod check;
+mod explain;
 mod failure;
 mod log;
 mod publish;
@@ -36,6 +37,8 @@ enum Verb {
     Token(token::Token),
     /// Check a configuration, or print every key with its value and what it does
     Check(check::Check),
+    /// Explain an address: its layers, options, privileges and calls
+    Explain(explain::Explain),
 }
 
 /// Reads the arguments, does what they say, and returns the exit code.
@@ -48,6 +51,7 @@ pub fn run() -> u8 {
         Verb::Sub(subscribe) => subscribe.run(),
         Verb::Token(token) => token.run(),
         Verb::Check(check) => check.run(),
+        Verb::Explain(explain) => explain.run(),
     };
     match result {
         Ok(()) => Exit::Done as u8,

@@ -3,6 +3,7 @@
 //! Deliberately absent: flags and exit codes, which are in `cli`.
 
 mod error;
+mod explain;
 mod gram;
 mod link;
 mod publish;
@@ -10,6 +11,7 @@ mod secure;
 mod subscribe;
 
 pub use error::ToolError;
+pub use explain::{Explanation, explain};
 pub use link::Link;
 pub use publish::{Payload, publish};
 pub use subscribe::{Format, Hearing, subscribe};

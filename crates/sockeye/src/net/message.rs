@@ -1,0 +1,106 @@
+//! What is sent and received, and how a conversation ends.
+
+/// What a message is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MessageKind {
+    /// UTF-8, and checked. Only a WebSocket tells it from bytes; elsewhere it is sent as its bytes.
+    Text,
+    /// Bytes: a datagram, a WebSocket's binary message, a piece of a stream.
+    Binary,
+    /// A WebSocket's question whether the peer is there. It is answered without being seen, unless control messages were
+    /// asked for.
+    Ping,
+    /// The answer to a ping.
+    Pong,
+}
+
+/// One message, one datagram, or a piece of a stream.
+///
+/// # Examples
+///
+/// ```
+/// use sockeye::net::Message;
+///
+/// let message = Message::text("hello");
+/// assert_eq!(message.as_text(), Some("hello"));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// What it is.
+    pub kind: MessageKind,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+}
+
+impl Message {
+    /// Text.
+    pub fn text(text: impl Into<String>) -> Message {
+        Message { kind: MessageKind::Text, bytes: text.into().into_bytes() }
+    }
+
+    /// Bytes.
+    pub fn binary(bytes: impl Into<Vec<u8>>) -> Message {
+        Message { kind: MessageKind::Binary, bytes: bytes.into() }
+    }
+
+    /// A ping with at most 125 bytes.
+    pub fn ping(bytes: impl Into<Vec<u8>>) -> Message {
+        Message { kind: MessageKind::Ping, bytes: bytes.into() }
+    }
+
+    /// The bytes as text, if they are UTF-8.
+    pub fn as_text(&self) -> Option<&str> {
+        str::from_utf8(&self.bytes).ok()
+    }
+}
+
+impl From<&str> for Message {
+    fn from(text: &str) -> Message {
+        Message::text(text)
+    }
+}
+
+impl From<String> for Message {
+    fn from(text: String) -> Message {
+        Message::text(text)
+    }
+}
+
+impl From<Vec<u8>> for Message {
+    fn from(bytes: Vec<u8>) -> Message {
+        Message::binary(bytes)
+    }
+}
+
+impl From<&[u8]> for Message {
+    fn from(bytes: &[u8]) -> Message {
+        Message::binary(bytes)
+    }
+}
+
+impl<const N: usize> From<&[u8; N]> for Message {
+    fn from(bytes: &[u8; N]) -> Message {
+        Message::binary(bytes)
+    }
+}
+
+/// How a WebSocket was closed (RFC 6455, 7.4).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Close {
+    /// The code; none if the peer gave none.
+    pub code: Option<u16>,
+    /// The reason, at most 123 bytes.
+    pub reason: String,
+}
+
+impl Close {
+    /// Code 1000: everything was said.
+    pub fn normal() -> Close {
+        Close { code: Some(1000), reason: String::new() }
+    }
+
+    /// A code with a reason.
+    pub fn new(code: u16, reason: impl Into<String>) -> Close {
+        Close { code: Some(code), reason: reason.into() }
+    }
+}

@@ -1,0 +1,71 @@
+//! Sockets of every kind, with one life: the library.
+//!
+//! [`Socket`] connects, sends, receives, finishes and closes; [`Listener`] accepts; an [`Address`](crate::address::Address)
+//! says of which kind. What a kind cannot do, its [`Traits`] say, and asking for it is an error that names it. Everything
+//! runs on tokio, which needs its input, output and time enabled.
+//!
+//! In reading order: `socket` and `listener` are the doors; `connect` builds the stack of an address; `tcp`, `unix`,
+//! `datagram`, `process` and `descriptor` open what is at its bottom; `tls`, `handshake`, `websocket` and `framed` stand
+//! upon a `transport`; `outgoing` is the slot of what is being sent.
+//!
+//! Deliberately absent: raw and packet sockets, proxies, HTTP requests (the grammar has them, this version refuses them by
+//! name), a runtime of its own, and reconnecting, since only the caller knows what must be said again.
+//!
+//! # Examples
+//!
+//! ```
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+//! use sockeye::net::{Listener, Socket};
+//!
+//! let mut listener = Listener::bind("ws://127.0.0.1:0/live").await?;
+//! let server = tokio::spawn(async move {
+//!     let (mut socket, _peer) = listener.accept().await?;
+//!     while let Some(message) = socket.recv().await? {
+//!         socket.send(message).await?;
+//!     }
+//!     Ok::<(), sockeye::net::Error>(())
+//! });
+//! # let address = "exec:cat";
+//! let mut socket = Socket::connect(address).await?;
+//! socket.send("hello").await?;
+//! println!("{:?}", socket.recv().await?);
+//! socket.close().await?;
+//! # server.abort();
+//! # Ok::<(), sockeye::net::Error>(())
+//! # })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod channel;
+mod connect;
+mod datagram;
+mod descriptor;
+mod error;
+mod framed;
+mod handshake;
+mod kind;
+mod listener;
+mod message;
+mod option;
+mod outgoing;
+mod peer;
+mod process;
+mod resolve;
+mod session;
+mod setting;
+mod socket;
+mod split;
+mod tcp;
+mod tls;
+mod transport;
+mod unix;
+mod websocket;
+
+pub use connect::{Connector, Draft, ToAddress};
+pub use error::{Error, ErrorKind, Result};
+pub use kind::{DatagramKind, FramedKind, Kind, StreamKind, Traits};
+pub use listener::Listener;
+pub use message::{Close, Message, MessageKind};
+pub use peer::Peer;
+pub use socket::Socket;
+pub use split::{ReceiveHalf, SendHalf};

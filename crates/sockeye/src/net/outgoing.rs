@@ -1,0 +1,108 @@
+//! The outgoing slot of a stream: one message, encoded, and how much of it was written.
+//!
+//! What is in the slot belongs to the socket: dropping the future that put it there changes nothing, and whatever writes
+//! next writes its rest first.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::AsyncWrite;
+
+use super::transport::Transport;
+
+/// Up to this many bytes a payload is copied behind its header: cheaper than a second slice.
+const COPIED_BYTES_MAX: usize = 4_096;
+
+/// What is still to be written, in order.
+#[derive(Debug, Default)]
+pub(super) struct Outgoing {
+    /// Control frames, which go between messages.
+    control: Vec<u8>,
+    control_written: usize,
+    head: Vec<u8>,
+    body: Vec<u8>,
+    /// How much of head and body was written.
+    written: usize,
+    /// Written to the stream, but perhaps not through it.
+    unflushed: bool,
+}
+
+impl Outgoing {
+    /// Says whether a message may be put in.
+    pub(super) fn is_free(&self) -> bool {
+        self.head.is_empty() && self.body.is_empty()
+    }
+
+    /// Puts a message in: `write_head` writes what comes before the body.
+    pub(super) fn put(&mut self, body: Vec<u8>, write_head: impl FnOnce(&mut Vec<u8>)) {
+        debug_assert!(self.is_free(), "one message at a time");
+        write_head(&mut self.head);
+        if self.head.is_empty() || body.len() > COPIED_BYTES_MAX {
+            self.body = body;
+        } else {
+            self.head.extend_from_slice(&body);
+        }
+    }
+
+    /// Puts bytes between messages: before the one in the slot, unless it was begun.
+    pub(super) fn control(&mut self) -> &mut Vec<u8> {
+        &mut self.control
+    }
+
+    /// Drops control frames that were not begun.
+    pub(super) fn forget_control(&mut self) {
+        if self.control_written == 0 {
+            self.control.clear();
+        }
+    }
+
+    /// Writes what there is until nothing is left, and through the stream.
+    pub(super) fn poll_flush(
+        &mut self,
+        stream: &mut Transport,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            let mid_message = self.written > 0;
+            if !self.control.is_empty() && !mid_message {
+                let bytes = &self.control[self.control_written..];
+                let count = ready!(Pin::new(&mut *stream).poll_write(cx, bytes))?;
+                self.unflushed = true;
+                self.control_written += nonzero(count)?;
+                if self.control_written == self.control.len() {
+                    (self.control, self.control_written) = (Vec::new(), 0);
+                }
+            } else if !self.is_free() {
+                let count = ready!(self.poll_write_message(stream, cx))?;
+                self.unflushed = true;
+                self.written += nonzero(count)?;
+                if self.written == self.head.len() + self.body.len() {
+                    self.head.clear();
+                    self.body = Vec::new();
+                    self.written = 0;
+                }
+            } else if self.unflushed {
+                ready!(Pin::new(&mut *stream).poll_flush(cx))?;
+                self.unflushed = false;
+            } else {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+
+    fn poll_write_message(&self, stream: &mut Transport, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let stream = Pin::new(stream);
+        let Some(head) = self.head.get(self.written..).filter(|head| !head.is_empty()) else {
+            return stream.poll_write(cx, &self.body[self.written - self.head.len()..]);
+        };
+        if self.body.is_empty() {
+            return stream.poll_write(cx, head);
+        }
+        stream.poll_write_vectored(cx, &[IoSlice::new(head), IoSlice::new(&self.body)])
+    }
+}
+
+fn nonzero(count: usize) -> io::Result<usize> {
+    if count == 0 { Err(io::ErrorKind::WriteZero.into()) } else { Ok(count) }
+}

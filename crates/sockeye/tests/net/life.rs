@@ -1,0 +1,166 @@
+//! One test body for every kind: what a socket does is what its traits say.
+
+use sockeye::net::{Close, ErrorKind, Message, MessageKind, Peer, Socket};
+
+use crate::world::{World, receive_bytes, soon};
+
+#[tokio::test]
+async fn every_kind_lives_as_its_traits_say() {
+    let world = World::new();
+    for (listen, connect) in world.kinds() {
+        let (client, server) = world.pair(&listen, &connect).await;
+
+        soon(live(&listen, client, server)).await;
+    }
+}
+
+async fn live(name: &str, mut client: Socket, mut server: Socket) {
+    let traits = client.traits();
+    assert_eq!(traits, server.traits(), "{name}");
+
+    // Messages go both ways, with their boundaries if the kind keeps them.
+    for (from, to) in [(true, "a question"), (false, "an answer")] {
+        let (sender, receiver) = if from { (&mut client, &mut server) } else { (&mut server, &mut client) };
+        for text in [to, "x", "more"] {
+            sender.send(text).await.unwrap_or_else(|error| panic!("{name}: {error}"));
+        }
+        if traits.boundaries {
+            for text in [to, "x", "more"] {
+                let message = receiver.recv().await.expect(name).expect(name);
+                assert_eq!(message.as_text(), Some(text), "{name}");
+                let kind = if traits.text { MessageKind::Text } else { MessageKind::Binary };
+                assert_eq!(message.kind, kind, "{name}");
+            }
+        } else {
+            let expected = format!("{to}xmore");
+            let bytes = receive_bytes(receiver, expected.len()).await.expect(name);
+            assert_eq!(String::from_utf8_lossy(&bytes), expected, "{name}");
+        }
+    }
+
+    // A large message is one message; a stream takes any number of bytes.
+    let large = vec![b'l'; traits.message_bytes_max.map_or(60_000, |max| max.min(60_000))];
+    client.send(large.clone()).await.expect(name);
+    let bytes = receive_bytes(&mut server, large.len()).await.expect(name);
+    assert!(bytes == large, "{name}: {} bytes", bytes.len());
+
+    // What is too large is refused with its size, and the socket goes on.
+    if let Some(bytes_max) = traits.message_bytes_max {
+        let error = client.send(vec![0; bytes_max + 1]).await.expect_err(name);
+        assert_eq!(error.kind(), ErrorKind::EndedEarly, "{name}");
+        assert!(error.to_string().contains(&(bytes_max + 1).to_string()), "{name}: {error}");
+        client.send("on").await.expect(name);
+        assert_eq!(server.recv().await.expect(name).expect(name).as_text(), Some("on"), "{name}");
+    }
+
+    let has_address = matches!(server.peer(), Peer::Ip(_) | Peer::Unix(Some(_)));
+    assert_eq!(traits.peer_address, has_address, "{name}: {}", server.peer());
+
+    if !traits.end {
+        client.finish().await.expect(name);
+        return;
+    }
+    // The end is told behind everything that was said.
+    client.send("last").await.expect(name);
+    client.finish_with(Close::new(4000, "enough")).await.expect(name);
+    let last = server.recv().await.expect(name).expect(name);
+    assert_eq!(last.as_text(), Some("last"), "{name}");
+    if traits.half_close {
+        assert!(server.recv().await.expect(name).is_none(), "{name}");
+        // The other direction goes on until that end is told, too.
+        server.send("still here").await.expect(name);
+        let late = receive_bytes(&mut client, 10).await.expect(name);
+        assert_eq!(late, b"still here", "{name}");
+        server.close().await.expect(name);
+    } else {
+        assert!(server.recv().await.expect(name).is_none(), "{name}");
+        let error = server.send("too late").await.expect_err(name);
+        assert_eq!(error.kind(), ErrorKind::EndedEarly, "{name}");
+        drop(server);
+    }
+    assert!(client.recv().await.expect(name).is_none(), "{name}");
+    assert!(client.recv().await.expect(name).is_none(), "{name}: an end stays one");
+}
+
+#[tokio::test]
+async fn a_close_carries_its_code_and_reason_where_the_kind_has_them() {
+    let world = World::new();
+    for (listen, connect) in world.kinds() {
+        let (mut client, mut server) = world.pair(&listen, &connect).await;
+        if !server.traits().close_reason {
+            continue;
+        }
+
+        let closing = tokio::spawn(async move { client.close_with(Close::new(4001, "까닭")).await });
+
+        assert!(soon(server.recv()).await.expect(&listen).is_none());
+        assert_eq!(server.closed(), Some(&Close::new(4001, "까닭")), "{listen}");
+        drop(server);
+        soon(closing).await.expect("a task").expect(&listen);
+    }
+}
+
+#[tokio::test]
+async fn dropping_is_abrupt_and_reliable_kinds_notice() {
+    let world = World::new();
+    for (listen, connect) in world.kinds() {
+        let (client, mut server) = world.pair(&listen, &connect).await;
+        if !server.traits().close_reason {
+            continue;
+        }
+
+        drop(client);
+
+        let error = soon(server.recv()).await.expect_err(&listen);
+        assert_eq!(error.kind(), ErrorKind::EndedEarly, "{listen}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn halves_work_in_two_tasks_and_can_be_reunited() {
+    let world = World::new();
+    for (listen, connect) in world.kinds() {
+        let (client, server) = world.pair(&listen, &connect).await;
+        let total = 400 * 1_000;
+        let is_datagram = !server.traits().end;
+        // Both directions at once, each faster than the other end reads at times.
+        let ends = [client, server].map(|socket| {
+            tokio::spawn(async move {
+                let (mut receive, mut send) = socket.split();
+                let sending = tokio::spawn(async move {
+                    for index in 0..400_u32 {
+                        let fill = b'a' + (index % 26) as u8;
+                        send.send(vec![fill; 1_000]).await?;
+                        if is_datagram {
+                            tokio::task::yield_now().await;
+                        }
+                    }
+                    Ok::<_, sockeye::net::Error>(send)
+                });
+                let mut bytes = 0;
+                while bytes < total {
+                    let Some(Message { bytes: more, .. }) = receive.recv().await? else { break };
+                    bytes += more.len();
+                }
+                let send = sending.await.expect("a task")?;
+                let socket = receive.reunite(send).expect("they are of one socket");
+                Ok::<_, sockeye::net::Error>((bytes, socket.taken()))
+            })
+        });
+        for end in ends {
+            // Datagrams may be lost when a queue is full, so only what must arrive is counted.
+            let outcome =
+                tokio::time::timeout(std::time::Duration::from_secs(if is_datagram { 2 } else { 20 }), end)
+                    .await;
+            match outcome {
+                Ok(done) => {
+                    let (bytes, taken) =
+                        done.expect("a task").unwrap_or_else(|error| panic!("{listen}: {error}"));
+                    assert_eq!(bytes, total, "{listen}");
+                    assert!(taken >= 400, "{listen}");
+                }
+                Err(_) => assert!(is_datagram, "{listen}: it takes no longer than 20 s"),
+            }
+        }
+    }
+}
