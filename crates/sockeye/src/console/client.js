@@ -2,6 +2,7 @@
 //   const sockeye = new Sockeye();
 //   await sockeye.sub("chat/42", { last: 50 }, message => console.log(message.data));
 //   await sockeye.pub("chat/42", { text: "hi" });
+// Where the server asks for a token: new Sockeye(url, { token }), a text, or a function that gives a fresh one when it is needed.
 // Events: "state" (connecting, open, waiting, closed), "gap" ({ ch, gap }), "bye", "refused"; each carries its value in `detail`.
 const random = (from, to) => from + Math.random() * (to - from);
 const isPattern = name => /[+#]/.test(name);
@@ -14,8 +15,8 @@ function matches(pattern, name) {
 const base64 = bytes => btoa(Array.from(bytes, byte => String.fromCharCode(byte)).join(""));
 
 export class Sockeye extends EventTarget {
-  #subs = new Map(); #waiting = new Map(); #id = 0; #attempt = 0; #heard = 0; #asked = false; #wait = null; #socket; #timer;
-  constructor(url = new URL("/ws", import.meta.url).href.replace(/^http/, "ws")) { super(); this.url = url; this.#connect(); }
+  #subs = new Map(); #waiting = new Map(); #id = 0; #attempt = 0; #heard = 0; #asked = false; #wait = null; #socket; #timer; #token;
+  constructor(url = new URL("/ws", import.meta.url).href.replace(/^http/, "ws"), options) { super(); this.url = url; this.#token = options?.token; this.#connect(); }
 
   // Hears a channel or a pattern until `unsub`, over any number of connections. Resolves with the first answer.
   sub(name, options, onMessage) {
@@ -37,8 +38,18 @@ export class Sockeye extends EventTarget {
   #tell(type, detail) { this.dispatchEvent(new CustomEvent(type, { detail })); }
   #enter(state) { this.state = state; this.#tell("state", state); }
   #ask(request) {
+    if (this.state !== "open") return Promise.reject(Object.assign(new Error("not connected"), { code: "lost", retry: true }));
+    return this.#send(request);
+  }
+  // Shows the token: before anything else is asked, and again when it is about to end.
+  async #show(socket) {
+    try {
+      const token = typeof this.#token === "function" ? await this.#token() : this.#token;
+      if (token && socket === this.#socket) await this.#send({ auth: token });
+    } catch (error) { if (error.code !== "lost") this.#tell("refused", error); }
+  }
+  #send(request) {
     return new Promise((resolve, reject) => {
-      if (this.state !== "open") return reject(Object.assign(new Error("not connected"), { code: "lost", retry: true }));
       this.#waiting.set(++this.#id, { resolve, reject });
       this.#socket.send(JSON.stringify({ ...request, id: this.#id }));
     });
@@ -63,7 +74,7 @@ export class Sockeye extends EventTarget {
   #connect() {
     const socket = this.#socket = new WebSocket(this.url);
     this.#enter("connecting"); this.#heard = Date.now(); this.#asked = false;
-    socket.onopen = () => { if (socket !== this.#socket) return; this.#enter("open"); for (const sub of this.#subs.values()) this.#subscribe(sub); };
+    socket.onopen = async () => { if (this.#token) await this.#show(socket); if (socket !== this.#socket) return; this.#enter("open"); for (const sub of this.#subs.values()) this.#subscribe(sub); };
     socket.onmessage = event => { if (socket === this.#socket) this.#receive(JSON.parse(event.data)); };
     socket.onclose = () => this.#lost(socket, "waiting");
     // A script cannot see the server's pings, so silence is asked about, and a connection that stays silent is given up.
@@ -86,7 +97,9 @@ export class Sockeye extends EventTarget {
     } else if (waiting) {
       this.#waiting.delete(id);
       if ("ok" in message) waiting.resolve(message); else waiting.reject(Object.assign(new Error(message.why), message));
-    } else if (message.bye) { this.#wait = message.reconnect; this.#tell("bye", message); } else if ("error" in message) this.#tell("refused", message);
+    } else if (message.bye) { this.#wait = message.reconnect; this.#tell("bye", message); } else if (message.expires_ms) this.#show(this.#socket);
+    // A subscription may end by itself: the error names it.
+    else if ("error" in message) { this.#subs.delete(message.sub); this.#tell("refused", message); }
   }
   #lost(socket, state) {
     if (socket !== this.#socket) return;

@@ -4,7 +4,12 @@ import { Sockeye } from "/client.js";
 
 const ROWS_MAX = 500, SHOWN_CHARACTERS_MAX = 4_096, SHOWN_BYTES_MAX = 96, HISTORY = 200;
 const byId = id => document.getElementById(id);
-const sockeye = new Sockeye();
+// A token comes in the address (?token=...), and is taken out of it at once: it lives as long as this tab.
+const given = new URLSearchParams(location.search).get("token");
+if (given) history.replaceState(null, "", location.pathname + location.hash);
+let token = given;
+try { if (given) sessionStorage.setItem("sockeye-token", given); else token = sessionStorage.getItem("sockeye-token"); } catch { /* storage is refused */ }
+const sockeye = new Sockeye(undefined, { token });
 let channel = "", pending = [], scheduled = false, unseen = 0;
 
 // Makes an element; children are elements or text, never markup.

@@ -18,7 +18,7 @@ use crate::config::{Auth, Grant, StaticToken, TokenText};
 const NOW: Now = Now { ms: 5_000, unix_ms: 1_764_000_000_000 };
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 const RSA_PUBLIC: &str = include_str!("../../../tests/keys/rs256.pem");
-const RSA_TOKEN: &str = include_str!("../../../tests/keys/rs256.jwt");
+const RSA_TOKEN: &str = include_str!("../../../tests/keys/rs256.jwt").trim_ascii_end();
 
 fn now_s() -> u64 {
     NOW.unix_ms / 1_000
