@@ -127,6 +127,7 @@ impl Server {
                 origins: Vec::new(),
                 hosts: Hosts::default(),
                 anonymous: None,
+                tokens: None,
                 requires_tls: false,
             },
             out: Out::new(),
