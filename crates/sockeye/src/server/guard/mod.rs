@@ -2,7 +2,7 @@
 //!
 //! One guard serves all shards. It is asked when a connection comes and when it goes, and otherwise only about
 //! connections for which a rate is configured: for everybody else the loop tests one flag. What it holds for an address
-//! is one small account; there are at most [`ACCOUNTS_IDLE_MAX`] beside those of addresses that have connections.
+//! is one small account; there are at most `ACCOUNTS_IDLE_MAX` beside those of addresses that have connections.
 //! Deliberately absent: sockets, and what a peer is told, which is the desk's and the gateway's part.
 
 mod account;
