@@ -57,6 +57,8 @@ pub(crate) enum Cell {
     Fanout,
     /// The pairs on two shards and two cores, half of them apart, beside one shard
     Shards,
+    /// One publisher, 1,000 subscribers: what compression costs, and saves
+    Deflate,
     /// The echo of tokio-tungstenite and fastwebsockets
     Peers,
     /// User memory of 10,000 subscribed WebSockets
@@ -75,6 +77,7 @@ impl Cell {
             Self::Pairs => cell::pairs::measure(bench, report),
             Self::Fanout => cell::fanout::measure(bench, report),
             Self::Shards => cell::shards::measure(bench, report),
+            Self::Deflate => cell::deflate::measure(bench, report),
             Self::Peers => cell::peers::measure(bench, report),
             Self::Memory => cell::memory::measure(bench, report),
             Self::Datagrams => cell::datagrams::measure(bench, report),

@@ -89,7 +89,8 @@ impl World {
         let limits =
             Limits { message_bytes_max: MESSAGE_BYTES_MAX, head_bytes_max: 512, ..Limits::default() };
         let hub_limits = HubLimits { message_bytes_max: MESSAGE_BYTES_MAX, ..HubLimits::default() };
-        let mut hub = Hub::new(hub_limits, vec![Rule::kept("#")], ShardInfo::single(), 1, 2, form::encode);
+        let mut hub =
+            Hub::new(hub_limits, vec![Rule::kept("#")], ShardInfo::single(), 1, 2, form::encoder(64));
         let now = Now { ms: 1_000, unix_ms: 1_764_000_000_000 };
         let mut connect = || hub.connect(ClientSetup { encoding: Form::Line.encoding(), identity: None });
         let (client, ear) = (connect(), connect());

@@ -119,7 +119,7 @@ impl Server {
                 ShardInfo::single(),
                 seed,
                 2,
-                form::encode,
+                form::encoder(64),
             ),
             limits: Limits { datagram_sessions_max: 3, ..Limits::default() },
             site: Site {

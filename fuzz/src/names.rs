@@ -1,7 +1,8 @@
 //! Names and patterns: the hub's tree, the obvious rule and the rule over lists agree on who hears a name.
 
 use sockeye_hub::{
-    ClientSetup, Hub, Limits, Now, ShardInfo, Subscribe, Tag, check_name, check_pattern, matches,
+    ClientSetup, Encoded, Encoder, Hub, Limits, Now, ShardInfo, Subscribe, Tag, check_name, check_pattern,
+    matches,
 };
 
 /// Takes the bytes as lines: patterns, and last a name.
@@ -32,7 +33,8 @@ fn the_hub_agrees(mut patterns: Vec<String>, name: &str) {
     patterns.sort();
     patterns.dedup();
     let (now, key) = (Now::default(), 7);
-    let mut hub = Hub::new(Limits::default(), Vec::new(), ShardInfo::single(), 1, key, |_, _| Box::default());
+    let encoder = Encoder::new(|_, _, _| Encoded::Own(Box::default()), 0);
+    let mut hub = Hub::new(Limits::default(), Vec::new(), ShardInfo::single(), 1, key, encoder);
     let client = hub.connect(ClientSetup::default());
     for pattern in &patterns {
         hub.subscribe(client, Tag::Silent, pattern, Subscribe::default(), now);

@@ -3,6 +3,7 @@
 //! Written apart from the product's own decoders, so that the two do not share a mistake. Anything that is not exactly
 //! what the protocol says is an error, which fails the run.
 
+use flate2::{Decompress, FlushDecompress};
 use serde_json::Value;
 
 /// What a connection speaks.
@@ -45,13 +46,21 @@ pub struct Ear {
     closed: bool,
     buffer: Vec<u8>,
     at: usize,
+    inflater: Option<Inflater>,
+}
+
+/// What the server compresses, if that was agreed on.
+#[derive(Debug)]
+struct Inflater {
+    inflate: Decompress,
+    stands_alone: bool,
 }
 
 impl Ear {
     /// Makes a decoder that waits for the first byte.
     pub fn new(dialect: Dialect) -> Self {
         let opened = dialect == Dialect::Lines;
-        Ear { dialect, opened, closed: false, buffer: Vec::new(), at: 0 }
+        Ear { dialect, opened, closed: false, buffer: Vec::new(), at: 0, inflater: None }
     }
 
     /// Where received bytes are appended.
@@ -84,10 +93,16 @@ impl Ear {
             return Err("something follows a close frame".into());
         }
         let found = match (self.opened, self.dialect) {
-            (false, _) | (true, Dialect::Http) => self.hear_response(rest)?,
+            (false, _) | (true, Dialect::Http) => {
+                let found = self.hear_response(rest)?;
+                if let Some((Some(Heard::Opened), length)) = &found {
+                    self.inflater = Inflater::agreed(&rest[..*length]);
+                }
+                found
+            }
             (true, Dialect::Lines) => hear_line(rest)?,
             (true, Dialect::Events) => hear_event(rest)?,
-            (true, Dialect::WebSocket | Dialect::Raw) => hear_frame(rest, self.dialect)?,
+            (true, Dialect::WebSocket | Dialect::Raw) => hear_frame(rest, self.dialect, &mut self.inflater)?,
         };
         let Some((heard, length)) = found else { return Ok(None) };
         self.at += length;
@@ -154,8 +169,32 @@ fn hear_event(rest: &[u8]) -> Found {
     Ok(Some((Some(heard), end + 2)))
 }
 
+impl Inflater {
+    fn agreed(head: &[u8]) -> Option<Inflater> {
+        let head = String::from_utf8_lossy(head);
+        let agreed = head.lines().find_map(|line| line.strip_prefix("Sec-WebSocket-Extensions: "))?;
+        let stands_alone = agreed.contains("server_no_context_takeover");
+        Some(Inflater { inflate: Decompress::new(false), stands_alone })
+    }
+
+    /// RFC 7692, 7.2.2.
+    fn inflate(&mut self, payload: &[u8]) -> Result<Vec<u8>, String> {
+        let payload = [payload, &[0x00, 0x00, 0xff, 0xff]].concat();
+        let mut message = Vec::with_capacity(1 << 20);
+        let before = self.inflate.total_in();
+        let result = self.inflate.decompress_vec(&payload, &mut message, FlushDecompress::Sync);
+        if result.is_err() || self.inflate.total_in() - before != payload.len() as u64 {
+            return Err(format!("a compressed frame of {} bytes cannot be inflated", payload.len()));
+        }
+        if self.stands_alone {
+            self.inflate.reset(false);
+        }
+        Ok(message)
+    }
+}
+
 /// RFC 6455, 5.2, as a server must send it: unmasked, and here never in fragments.
-fn hear_frame(rest: &[u8], dialect: Dialect) -> Found {
+fn hear_frame(rest: &[u8], dialect: Dialect, inflater: &mut Option<Inflater>) -> Found {
     let [first, second, ..] = rest else { return Ok(None) };
     let (header, length) = match second {
         126 if rest.len() < 4 => return Ok(None),
@@ -164,6 +203,14 @@ fn hear_frame(rest: &[u8], dialect: Dialect) -> Found {
         short => (2, usize::from(*short)),
     };
     let Some(payload) = rest.get(header..header + length) else { return Ok(None) };
+    let inflated;
+    let (first, payload) = match inflater {
+        Some(inflater) if first & 0x40 != 0 => {
+            inflated = inflater.inflate(payload)?;
+            (first & !0x40, &inflated[..])
+        }
+        _ => (*first, payload),
+    };
     let heard = match (first, dialect) {
         (0x81, Dialect::WebSocket) => object(payload)?,
         (0x81 | 0x82, Dialect::Raw) => Heard::Payload(payload.to_vec()),

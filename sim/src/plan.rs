@@ -2,6 +2,7 @@
 //! reached often.
 
 use sockeye::config::ServerLimits;
+use sockeye_gateway::DeflateMode;
 use sockeye_hub::Rule;
 
 use crate::dice::Dice;
@@ -67,6 +68,8 @@ impl Plan {
             message_bytes_max: 1_400,
             answers_bytes_max,
             requests_in_flight_max,
+            deflate: dice.pick(&DeflateMode::ALL),
+            deflate_bytes_min: dice.pick(&[1, 80, 256]),
             ..sockeye_gateway::Limits::default()
         };
         let server = ServerLimits {

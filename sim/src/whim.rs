@@ -16,8 +16,13 @@ impl Client {
     /// Says the first words of a connection.
     pub fn open(&mut self, dice: &mut Dice, truth: &mut Truth) {
         let key = "dGhlIHNhbXBsZSBub25jZQ==";
+        let offer = dice.pick(&[
+            "",
+            "Sec-WebSocket-Extensions: permessage-deflate\r\n",
+            "Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=9\r\n",
+        ]);
         let upgrade = format!(
-            "Host: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n"
+            "Host: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n{offer}\r\n"
         );
         let channel = dice.roll(CHANNELS.len());
         let own = dice.chance(75);

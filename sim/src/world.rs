@@ -85,7 +85,14 @@ impl World {
             let shard = ShardInfo { index, count };
             let (limits, rules) = (plan.hub.clone(), plan.rules.clone());
             let setup = Setup {
-                hub: Hub::new(limits, rules, shard, seed ^ u64::from(index) << 48, seed, form::encode),
+                hub: Hub::new(
+                    limits,
+                    rules,
+                    shard,
+                    seed ^ u64::from(index) << 48,
+                    seed,
+                    form::encoder(plan.connection.deflate_bytes_min),
+                ),
                 site: Arc::clone(&site),
                 limits: plan.connection.clone(),
                 server_limits: plan.server.clone(),

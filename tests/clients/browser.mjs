@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import net from "node:net";
 
-import { load, Queue, run, within } from "./support.mjs";
+import { bytesMoved, load, Queue, run, within } from "./support.mjs";
 
 const { chromium } = load("playwright-core");
 const { WebSocket } = load("ws");
@@ -104,6 +104,35 @@ async function plainWebSocket(server) {
   );
   assert.deepEqual(heard.map((message) => message.ok ?? message.data), [1, 2, { n: 1 }]);
   assert.equal(heard[1].at, heard[2].at);
+  await page.close();
+}
+
+async function compression(server) {
+  const { page } = await open(`http://${server}/healthz`);
+  const text = "the same again and ".repeat(1_000);
+  const before = await bytesMoved(server);
+  const extensions = await within(
+    page.evaluate(
+      (text) =>
+        new Promise((resolve, reject) => {
+          const socket = new WebSocket(`ws://${location.host}/echo`);
+          let echoes = 0;
+          socket.onerror = () => reject(new Error("the WebSocket failed"));
+          socket.onopen = () => socket.send(text);
+          socket.onmessage = (event) => {
+            if (event.data !== text) reject(new Error("another text came back"));
+            echoes += 1;
+            if (echoes === 3) resolve(socket.extensions);
+            else socket.send(text);
+          };
+        }),
+      text,
+    ),
+    "the echoes",
+  );
+  assert.match(extensions, /permessage-deflate/);
+  const moved = (await bytesMoved(server)) - before;
+  assert.ok(moved < text.length, `three echoes of ${text.length} bytes moved ${moved}`);
   await page.close();
 }
 
@@ -208,6 +237,7 @@ await run(
     "the page shows history and live messages, as text": pageHears,
     "what the page sends is heard elsewhere": pagePublishes,
     "a plain WebSocket in a page publishes and hears": plainWebSocket,
+    "a browser's messages are compressed both ways": compression,
     "an EventSource resumes after its connection was cut": eventSource,
   },
   join,

@@ -12,6 +12,7 @@ import sys
 
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 
 PATIENCE_SECONDS = 20
 
@@ -82,6 +83,25 @@ async def check_raw(server):
             assert await receive(one) == payload
 
 
+async def check_compression(server):
+    """Messages are compressed, both ways, with a window of the library's own choice or a smaller one."""
+    text = "the same again and " * 1_000
+    small = ClientPerMessageDeflateFactory(server_max_window_bits=12, client_max_window_bits=12)
+    for bits, options in ((15, {}), (12, {"extensions": [small]})):
+        async with connect(f"ws://{server}/echo", **options) as socket:
+            (extension,) = socket.protocol.extensions
+            assert extension.remote_no_context_takeover, extension
+            assert extension.remote_max_window_bits == bits, extension
+            for payload in (text, text.encode(), "short"):
+                await socket.send(payload)
+                assert await receive(socket) == payload
+    url = f"ws://{server}/ch/clients/python/compressed"
+    async with connect(url) as one, connect(f"{url}?pub=0", compression=None) as other:
+        await one.send(text)
+        assert await receive(other) == text
+        assert await receive(one) == text
+
+
 async def check_lines(server):
     """The same grammar as lines over TCP, from Python without any library."""
     host, port = server.rsplit(":", 1)
@@ -123,7 +143,8 @@ async def join(server, channel):
 async def main(arguments):
     match arguments:
         case [server, "check"]:
-            for check in (check_protocol, check_resuming, check_raw, check_lines, check_foreign_origin):
+            checks = (check_protocol, check_resuming, check_raw, check_compression, check_lines)
+            for check in (*checks, check_foreign_origin):
                 await check(server)
                 print("passed:", check.__doc__.splitlines()[0])
         case [server, "join", channel]:

@@ -26,6 +26,13 @@ export class Queue {
   }
 }
 
+/** What went over all of the server's sockets until now, in both directions, by its own account. */
+export async function bytesMoved(server) {
+  const metrics = await (await fetch(`http://${server}/metrics`)).text();
+  const total = (name) => Number(metrics.match(new RegExp(`^${name} (\\d+)`, "m"))?.[1] ?? NaN);
+  return total("sockeye_received_bytes_total") + total("sockeye_sent_bytes_total");
+}
+
 /** Fails when `promise` takes too long. */
 export function within(promise, what) {
   let timer;

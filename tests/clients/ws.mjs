@@ -1,9 +1,8 @@
-// npm's `ws` as a client: /ws, the raw socket /ch/NAME, and /echo.
-// Deliberately absent: compression, which the server does not offer.
+// npm's `ws` as a client: /ws, the raw socket /ch/NAME, /echo, and compression.
 
 import assert from "node:assert/strict";
 
-import { load, Queue, run, within } from "./support.mjs";
+import { bytesMoved, load, Queue, run, within } from "./support.mjs";
 
 const { WebSocket } = load("ws");
 
@@ -49,6 +48,20 @@ async function protocol(server) {
   assert.equal(JSON.parse(await hearer.next("the pong")).pong, 3);
   assert.equal(await close(hearer.socket), 1000);
   assert.equal(await close(publisher.socket), 1000);
+}
+
+async function compression(server) {
+  const { socket, next } = await open(`ws://${server}/echo`);
+  assert.match(socket.extensions, /permessage-deflate/);
+  const text = "the same again and ".repeat(1_000);
+  const before = await bytesMoved(server);
+  for (let n = 0; n < 3; n += 1) {
+    socket.send(text);
+    assert.equal(await next("the echo"), text);
+  }
+  const moved = (await bytesMoved(server)) - before;
+  assert.ok(moved < text.length, `three echoes of ${text.length} bytes moved ${moved}`);
+  assert.equal(await close(socket), 1000);
 }
 
 async function mistakes(server) {
@@ -112,6 +125,7 @@ async function join(server, channel, heard) {
 await run(
   {
     "/ws publishes, hears, answers and leaves out one's own": protocol,
+    "messages are compressed both ways": compression,
     "mistakes are answered by words and keep the connection": mistakes,
     "/ch carries text and bytes without an envelope, and history": raw,
     "/echo gives every message back, fragments and pings too": echo,

@@ -63,11 +63,26 @@ fn run() -> Result<ExitCode> {
         "fuzz" => fuzz::door(&workspace, arguments),
         "autobahn" => {
             let cases = take_value(&mut arguments, "--cases")?;
+            let mode = take_value(&mut arguments, "--deflate")?;
+            let all = take_flag(&mut arguments, "--all");
             refuse_rest(&arguments)?;
+            if all && cases.is_some() {
+                bail!("--all and --cases exclude each other");
+            }
+            let modes = match &mode {
+                Some(mode) => vec![mode.as_str()],
+                None if all => autobahn::DEFLATE_MODES.to_vec(),
+                None => vec!["shared"],
+            };
+            let default = if all { autobahn::ALL_CASES } else { autobahn::CASES };
+            let cases = cases.as_deref().unwrap_or(default);
             let mut report = Report::new(workspace.is_build_machine());
             if let Some(binary) = server::build_step(&workspace, &mut report) {
-                let cases = cases.as_deref().unwrap_or(autobahn::CASES);
-                report.step("Autobahn", || autobahn::step(&workspace, &binary, cases));
+                for mode in modes {
+                    report.step(&format!("Autobahn, {mode}"), || {
+                        autobahn::step(&workspace, &binary, cases, mode)
+                    });
+                }
             }
             Ok(report.finish())
         }
@@ -144,8 +159,9 @@ cargo xtask DOOR
   sim ARGS                   the simulation, for example `sim --seeds 10000`
   fuzz [TARGET] [--minutes 10]
                              looks for inputs that break a parser, two targets at a time
-  autobahn [--cases '1.*,7.*']
-                             Autobahn's fuzzing client against /echo of the release build
+  autobahn [--all | --cases '1.*,7.*'] [--deflate MODE]
+                             Autobahn's fuzzing client against /echo of the release build; --all: every case, with
+                             compression shared and dedicated (some 20 minutes)
   clients                    Chromium, Python, npm ws, curl and nc against the release build
   proxies                    nginx, HAProxy and Caddy, as docs/examples sets them up, in front of the release build
 

@@ -36,7 +36,7 @@ pub(crate) fn everything(workspace: &Workspace) -> ExitCode {
 
     match server::build_step(workspace, &mut report) {
         Some(binary) => {
-            report.step("Autobahn", || autobahn::step(workspace, &binary, autobahn::CASES));
+            report.step("Autobahn", || autobahn::step(workspace, &binary, autobahn::CASES, "shared"));
             clients::steps(workspace, &binary, &mut report);
             proxies::steps(workspace, &binary, &mut report);
             report.step("metrics", || metrics::step(workspace, &binary));

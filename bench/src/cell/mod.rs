@@ -2,6 +2,7 @@
 
 pub(crate) mod bounded;
 pub(crate) mod datagrams;
+pub(crate) mod deflate;
 pub(crate) mod echo;
 pub(crate) mod fanout;
 pub(crate) mod memory;

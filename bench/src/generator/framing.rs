@@ -87,7 +87,8 @@ impl Head {
     pub(crate) fn parse(bytes: &[u8]) -> anyhow::Result<Option<Self>> {
         let [first, second, rest @ ..] = bytes else { return Ok(None) };
         // RFC 6455, 5.1: a server must not mask. And nothing here is sent in fragments.
-        if first & 0xf0 != 0x80 || second & 0x80 != 0 {
+        // RFC 7692, 6.1: a compressed message is marked, and counts like any other.
+        if first & 0xb0 != 0x80 || second & 0x80 != 0 {
             bail!("not a whole, plain frame: {first:02x} {second:02x}");
         }
         let (head_bytes, payload_bytes) = match second {

@@ -22,6 +22,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) enum Door {
     /// A WebSocket at a path.
     WebSocket(&'static str),
+    /// A WebSocket at a path, with compression offered. It is not undone here: who looks at a message sees what came.
+    Deflated(&'static str),
     /// Lines on TCP.
     Lines,
     /// A floor program: one byte is a handshake.
@@ -44,13 +46,16 @@ impl Socket {
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
         let framing = match door {
-            Door::WebSocket(_) => Framing::WebSocket,
+            Door::WebSocket(_) | Door::Deflated(_) => Framing::WebSocket,
             Door::Lines => Framing::Line,
             Door::Floor(framing) => framing,
         };
         let mut socket = Self { stream, framing, pending: Vec::new() };
         match door {
-            Door::WebSocket(path) => socket.upgrade(address, path)?,
+            Door::WebSocket(path) => socket.upgrade(address, path, "")?,
+            Door::Deflated(path) => {
+                socket.upgrade(address, path, "Sec-WebSocket-Extensions: permessage-deflate\r\n")?;
+            }
             Door::Lines => {}
             Door::Floor(_) => {
                 socket.send(b"h")?;
@@ -62,10 +67,10 @@ impl Socket {
         Ok(socket)
     }
 
-    fn upgrade(&mut self, address: SocketAddr, path: &str) -> anyhow::Result<()> {
+    fn upgrade(&mut self, address: SocketAddr, path: &str, offer: &str) -> anyhow::Result<()> {
         let request = format!(
             "GET {path} HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Key: {UPGRADE_KEY}\r\nSec-WebSocket-Version: 13\r\n\r\n"
+             Sec-WebSocket-Key: {UPGRADE_KEY}\r\nSec-WebSocket-Version: 13\r\n{offer}\r\n"
         );
         self.send(request.as_bytes())?;
         let end = loop {

@@ -11,7 +11,7 @@
 //!   ending:  No ──> AfterOutput (what is queued is still written) ──> the shell closes
 //! ```
 
-use sockeye_hub::{ClientId, Hub, Item, Now};
+use sockeye_hub::{ClientId, Hub, Item, Message, Now};
 use sockeye_wire::json::{self, Code};
 use sockeye_wire::websocket::{self, Opcode};
 
@@ -473,13 +473,14 @@ impl Connection {
                 let why = http.handle_timeout(self.client, cx);
                 self.end(Ending::AfterOutput, why, cx);
             }
-            State::Socket(_) => {
+            State::Socket(socket) => {
                 let silent_ms = cx.now.ms - self.last_input_ms;
                 if silent_ms >= cx.limits.silence_timeout_ms {
                     self.end(Ending::Now, "silent", cx);
                 } else if silent_ms >= cx.limits.ping_interval_ms {
                     if !self.pinged {
                         self.pinged = true;
+                        socket.rest();
                         cx.say(self.client, |out| websocket::write_frame(out, Opcode::Ping, b""));
                     }
                     self.deadline_ms = self.last_input_ms + cx.limits.silence_timeout_ms;
@@ -494,6 +495,15 @@ impl Connection {
                 self.deadline_ms = cx.now.ms + cx.limits.comment_interval_ms;
             }
             State::Lines(_) => self.deadline_ms = u64::MAX,
+        }
+    }
+
+    /// Appends a message of the outbox, compressed for this connection alone (see [`Form::is_own`]). Returns false, and
+    /// appends nothing, where its shared form is as good. Called once a message, in order: what was appended must be sent.
+    pub fn compress(&mut self, message: &Message, out: &mut Vec<u8>, limits: &Limits) -> bool {
+        match &mut self.state {
+            State::Socket(socket) => socket.compress(message, out, limits),
+            _ => false,
         }
     }
 
@@ -515,7 +525,7 @@ impl Connection {
                 // As with a gap, below.
                 State::Socket(socket) if socket.form() == Form::Raw && self.ending != Ending::No => {}
                 State::Socket(socket) => {
-                    if socket.encode_answer(answer, out) == Outcome::Closing {
+                    if socket.encode_answer(answer, out, limits) == Outcome::Closing {
                         self.end_at(Ending::AfterOutput, "refused", now, limits);
                     }
                 }
@@ -526,7 +536,7 @@ impl Connection {
             },
             Item::Gap(gap) => match &self.state {
                 // It was told of its end already, and that is all that a raw socket can be told.
-                State::Socket(socket) if socket.form() == Form::Raw && self.ending != Ending::No => {}
+                State::Socket(socket) if socket.is_raw() && self.ending != Ending::No => {}
                 State::Socket(socket) => {
                     if socket.encode_gap(gap, out) == Outcome::Closing {
                         self.end_at(Ending::AfterOutput, "slow", now, limits);
@@ -552,8 +562,10 @@ impl Connection {
             },
             Item::Bye(bye) => {
                 match &self.state {
+                    // RFC 6455, 5.5.1: nothing follows a close frame, and this one has said it.
+                    State::Socket(_) if self.ending == Ending::AfterOutput => {}
                     State::Socket(socket) => {
-                        if socket.form() == Form::Frame {
+                        if !socket.is_raw() {
                             request::frame(Form::Frame, out, 64, |out| answer::write_bye(out, bye));
                         }
                         let code = match bye.reason {

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use sockeye_hub::{Encoding, Kind, Message};
+use sockeye_hub::{Encoded, Encoder, Encoding, Kind, Message};
 use sockeye_wire::http;
 use sockeye_wire::json::{self, At, Data, Push};
 use sockeye_wire::websocket::{self, Opcode};
@@ -21,6 +21,14 @@ pub enum Form {
     Datagram,
     /// The bare payload as a WebSocket frame of its own kind.
     Raw,
+    /// As [`Form::Frame`], compressed if it becomes smaller, once for everybody who can take it so.
+    DeflatedFrame,
+    /// As [`Form::Raw`], compressed likewise.
+    DeflatedRaw,
+    /// As [`Form::Frame`], to be compressed for one connection alone as it is written.
+    OwnFrame,
+    /// As [`Form::Raw`], to be compressed likewise.
+    OwnRaw,
     /// The envelope as an event with its position as id.
     Event,
     /// The envelope as an event without an id: one heard through a pattern.
@@ -32,13 +40,17 @@ const ENVELOPE: Encoding = Encoding(0);
 const RAW: Encoding = Encoding(1);
 const EVENT: Encoding = Encoding(2);
 const PATTERN_EVENT: Encoding = Encoding(3);
+const DEFLATED_ENVELOPE: Encoding = Encoding(4);
+const DEFLATED_RAW: Encoding = Encoding(5);
 
 impl Form {
     /// The hub's name for the encoding that holds this form.
     pub fn encoding(self) -> Encoding {
         match self {
-            Form::Frame | Form::Line | Form::Datagram => ENVELOPE,
-            Form::Raw => RAW,
+            Form::Frame | Form::Line | Form::Datagram | Form::OwnFrame => ENVELOPE,
+            Form::DeflatedFrame => DEFLATED_ENVELOPE,
+            Form::DeflatedRaw => DEFLATED_RAW,
+            Form::Raw | Form::OwnRaw => RAW,
             Form::Event => EVENT,
             Form::PatternEvent => PATTERN_EVENT,
         }
@@ -46,13 +58,22 @@ impl Form {
 
     /// The bytes of `message` in this form.
     pub fn bytes(self, message: &Message) -> &[u8] {
-        let encoded = message.encoded(self.encoding(), encode);
+        // The hub has asked for every form that is written, to know its length; the setting is for who has no hub.
+        let encoded = message.encoded(self.encoding(), encoder(0));
         match self {
-            Form::Frame => &encoded[..encoded.len() - 1],
+            // What does not become smaller stands for the plain frame, and the line that is behind it.
+            Form::DeflatedFrame if websocket::is_compressed(encoded) => encoded,
+            Form::Frame | Form::DeflatedFrame | Form::OwnFrame => &encoded[..encoded.len() - 1],
             Form::Line => &encoded[frame_header_bytes(encoded)..],
             Form::Datagram => &encoded[frame_header_bytes(encoded)..encoded.len() - 1],
-            Form::Raw | Form::Event | Form::PatternEvent => encoded,
+            Form::Raw | Form::DeflatedRaw | Form::OwnRaw | Form::Event | Form::PatternEvent => encoded,
         }
+    }
+
+    /// Whether each message is compressed for the connection as it is written.
+    #[inline]
+    pub fn is_own(self) -> bool {
+        matches!(self, Form::OwnFrame | Form::OwnRaw)
     }
 }
 
@@ -61,12 +82,27 @@ pub fn envelope(message: &Message) -> &[u8] {
     Form::Datagram.bytes(message)
 }
 
-/// Encodes a message for the hub, which calls this at most once per message and encoding.
-pub fn encode(encoding: Encoding, message: &Message) -> Box<[u8]> {
+/// What encodes messages for a hub. Forms of less than `deflate_bytes_min` bytes are not compressed.
+pub const fn encoder(deflate_bytes_min: usize) -> Encoder {
+    Encoder::new(encode, deflate_bytes_min)
+}
+
+/// Encodes a message; called at most once per message and encoding.
+fn encode(encoding: Encoding, message: &Message, deflate_bytes_min: usize) -> Encoded {
     let mut out = Vec::new();
     match encoding {
+        DEFLATED_ENVELOPE => {
+            let made = message.encoded_if_present(ENVELOPE).is_none().then(|| {
+                let mut envelope = Vec::with_capacity(message.payload.len() + 128);
+                write_envelope(&mut envelope, message);
+                envelope
+            });
+            let envelope = made.as_deref().unwrap_or_else(|| self::envelope(message));
+            return deflated(Opcode::Text, envelope, ENVELOPE, deflate_bytes_min);
+        }
+        DEFLATED_RAW => return deflated(opcode_of(message), &message.payload, RAW, deflate_bytes_min),
         RAW => {
-            let opcode = if message.kind == Kind::Binary { Opcode::Binary } else { Opcode::Text };
+            let opcode = opcode_of(message);
             out.reserve_exact(
                 websocket::frame_header(opcode, message.payload.len()).as_slice().len()
                     + message.payload.len(),
@@ -91,7 +127,22 @@ pub fn encode(encoding: Encoding, message: &Message) -> Box<[u8]> {
             out.push(b'\n');
         }
     }
-    out.into_boxed_slice()
+    Encoded::Own(out.into_boxed_slice())
+}
+
+/// A compressed frame, or the plain form if that is not smaller.
+fn deflated(opcode: Opcode, payload: &[u8], plain: Encoding, bytes_min: usize) -> Encoded {
+    let mut out = Vec::new();
+    let is_smaller = payload.len() >= bytes_min
+        && websocket::write_compressed_frame(&mut out, opcode, payload.len(), |out| {
+            websocket::compress_alone(payload, out)
+        });
+    if is_smaller { Encoded::Own(out.into_boxed_slice()) } else { Encoded::As(plain) }
+}
+
+/// What a payload is sent as, without an envelope.
+pub(crate) fn opcode_of(message: &Message) -> Opcode {
+    if message.kind == Kind::Binary { Opcode::Binary } else { Opcode::Text }
 }
 
 /// Appends what `write` appends, as one WebSocket text frame. `guess` is about how many bytes that will be.
@@ -153,7 +204,7 @@ fn text(payload: &[u8]) -> &str {
 }
 
 /// RFC 6455, 5.2: the length of a header without a mask, from its second byte.
-fn frame_header_bytes(frame: &[u8]) -> usize {
+pub(crate) fn frame_header_bytes(frame: &[u8]) -> usize {
     match frame[1] & 0x7f {
         126 => 4,
         127 => 10,

@@ -17,7 +17,6 @@ use sockeye_wire::http::{
     write_event,
 };
 use sockeye_wire::json::{self, Code};
-use sockeye_wire::websocket;
 
 use crate::answer;
 use crate::connection::{Context, Protocol, State, Transport};
@@ -26,7 +25,7 @@ use crate::limit::Limits;
 use crate::rate::Over;
 use crate::reply::{Manner, Reply};
 use crate::request::Objects;
-use crate::route::{Action, Content, route};
+use crate::route::{Action, Content, Handshake, route};
 use crate::token;
 use crate::websocket::{Mode, Raw, Socket};
 
@@ -66,7 +65,7 @@ struct Posting {
 enum Wanted {
     Object,
     Events { form: Form, start: Start },
-    Raw { key: String, raw: Box<Raw> },
+    Raw { handshake: Handshake, form: Form, raw: Box<Raw> },
 }
 
 /// What follows a step.
@@ -110,7 +109,7 @@ impl Http {
     pub(crate) fn form_wanted(&self) -> Form {
         match &self.phase {
             Phase::Waiting(Wanted::Events { form, .. }) => *form,
-            Phase::Waiting(Wanted::Raw { .. }) => Form::Raw,
+            Phase::Waiting(Wanted::Raw { form, .. }) => *form,
             _ => Form::Line,
         }
     }
@@ -268,20 +267,21 @@ impl Http {
                 cx.hub.subscribe(client, WANTED, &name, subscribe, cx.now);
                 Next::Goes
             }
-            Action::Objects { key } => {
-                cx.hub.set_encoding(client, Form::Frame.encoding());
-                self.accept(client, &key, Mode::Objects(Objects::new(Form::Frame)), cx)
+            Action::Objects { handshake } => {
+                cx.hub.set_encoding(client, handshake.form(Form::Frame, cx.limits).encoding());
+                self.accept(client, &handshake, Mode::Objects(Objects::new(Form::Frame)), cx)
             }
-            Action::Echo { key } => self.accept(client, &key, Mode::Echo, cx),
-            Action::Raw { key, channel, publishes, subscribe } => {
-                cx.hub.set_encoding(client, Form::Raw.encoding());
+            Action::Echo { handshake } => self.accept(client, &handshake, Mode::Echo, cx),
+            Action::Raw { handshake, channel, publishes, subscribe } => {
+                let form = handshake.form(Form::Raw, cx.limits);
+                cx.hub.set_encoding(client, form.encoding());
                 let consents_to_gaps =
                     subscribe.is_some_and(|options| options.slow == sockeye_hub::Slow::Latest);
                 let raw = Box::new(Raw { channel: channel.as_str().into(), publishes, consents_to_gaps });
                 let Some(subscribe) = subscribe else {
-                    return self.accept(client, &key, Mode::Raw(raw), cx);
+                    return self.accept(client, &handshake, Mode::Raw(raw), cx);
                 };
-                self.wait(Wanted::Raw { key, raw });
+                self.wait(Wanted::Raw { handshake, form, raw });
                 cx.hub.subscribe(client, WANTED, &channel, subscribe, cx.now);
                 Next::Goes
             }
@@ -306,10 +306,10 @@ impl Http {
         self.deadline_ms = u64::MAX;
     }
 
-    fn accept(&mut self, client: ClientId, key: &str, mode: Mode, cx: &mut Context<'_>) -> Next {
+    fn accept(&mut self, client: ClientId, handshake: &Handshake, mode: Mode, cx: &mut Context<'_>) -> Next {
         let subprotocol = self.subprotocol;
-        cx.say(client, |out| websocket::write_accept(out, key, subprotocol, None));
-        Next::Becomes(State::Socket(Socket::new(mode, cx.limits)))
+        cx.say(client, |out| handshake.accept(out, subprotocol));
+        Next::Becomes(State::Socket(Socket::new(mode, handshake.deflate.as_ref(), cx.limits)))
     }
 
     /// A body is whole: it is published.
@@ -438,7 +438,7 @@ impl Http {
                 self.write_events_head(out, done, start);
                 Next::Becomes(State::Events(form))
             }
-            Wanted::Raw { key, raw } => {
+            Wanted::Raw { handshake, raw, .. } => {
                 // A raw socket has no place to say that something was missed, so it does not begin with a gap.
                 if let Done::Subscribed { recovered: Some(Err(why)), .. } = done
                     && !raw.consents_to_gaps
@@ -451,8 +451,8 @@ impl Http {
                     Reply::error(Code::Gone, &why).write(out, &self.manner);
                     return Next::Ends("gone");
                 }
-                websocket::write_accept(out, &key, self.subprotocol, None);
-                Next::Becomes(State::Socket(Socket::new(Mode::Raw(raw), limits)))
+                handshake.accept(out, self.subprotocol);
+                Next::Becomes(State::Socket(Socket::new(Mode::Raw(raw), handshake.deflate.as_ref(), limits)))
             }
         }
     }

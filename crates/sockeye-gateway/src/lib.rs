@@ -26,6 +26,7 @@ pub mod rate;
 pub mod site;
 
 mod answer;
+mod compression;
 mod connection;
 mod cookie;
 mod detect;
@@ -41,7 +42,7 @@ mod websocket;
 pub use connection::{Connection, Context, Ending, Protocol, Transport};
 pub use cookie::CookieKey;
 pub use form::Form;
-pub use limit::Limits;
+pub use limit::{DeflateMode, Limits};
 pub use out::Out;
 pub use site::{Asset, Pages, Site};
 pub use tally::Tally;

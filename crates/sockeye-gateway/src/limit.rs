@@ -3,6 +3,8 @@
 //! The bounds of channels, histories and outboxes are in `sockeye_hub::limit`. How often something may
 //! happen, for a connection, a user or an address, is in `rate`; its figures are the shell's.
 
+use std::str::FromStr;
+
 /// Bounds and timeouts of one connection. All times are milliseconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -34,6 +36,10 @@ pub struct Limits {
     pub close_timeout_ms: u64,
     /// While this many bytes of answers wait in a connection's outbox (256 KiB), it is not read.
     pub answers_bytes_max: usize,
+    /// How messages are compressed for WebSockets whose clients can take it (`shared`).
+    pub deflate: DeflateMode,
+    /// Messages and answers of less than this (256 B) are not compressed: they would hardly become smaller.
+    pub deflate_bytes_min: usize,
     /// While this many requests wait for another shard's answer (64), a connection is not read.
     pub requests_in_flight_max: usize,
     /// Datagrams: sessions of one shard (16,384), each a subscriber. More: `too_many`.
@@ -43,6 +49,43 @@ pub struct Limits {
     /// Datagrams: the longest message that is sent as one (1,200 bytes, which nearly every path carries whole). Longer: a
     /// gap, `too_large`.
     pub datagram_message_bytes_max: usize,
+}
+
+/// How messages are compressed for WebSockets (RFC 7692).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DeflateMode {
+    /// Each message stands alone: it is compressed once, for everybody who hears it, and nothing is kept for a
+    /// connection.
+    #[default]
+    Shared,
+    /// Each connection has its own compression, whose messages refer to those before them: they become smaller, for 416
+    /// KiB of memory and the work of compressing each message for each connection.
+    Dedicated,
+    /// Nothing is compressed.
+    Off,
+}
+
+impl DeflateMode {
+    /// Every mode.
+    pub const ALL: [DeflateMode; 3] = [DeflateMode::Shared, DeflateMode::Dedicated, DeflateMode::Off];
+
+    /// Its name in flags and files.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            DeflateMode::Shared => "shared",
+            DeflateMode::Dedicated => "dedicated",
+            DeflateMode::Off => "off",
+        }
+    }
+}
+
+impl FromStr for DeflateMode {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<DeflateMode, String> {
+        let found = DeflateMode::ALL.into_iter().find(|mode| mode.as_str() == text);
+        found.ok_or_else(|| format!("{text:?} is none of shared, dedicated, off"))
+    }
 }
 
 impl Default for Limits {
@@ -62,6 +105,8 @@ impl Default for Limits {
             unreadable_max: 10,
             close_timeout_ms: 5_000,
             answers_bytes_max: 256 << 10,
+            deflate: DeflateMode::Shared,
+            deflate_bytes_min: 256,
             requests_in_flight_max: 64,
             datagram_sessions_max: 16_384,
             datagram_session_timeout_ms: 60_000,

@@ -84,14 +84,14 @@ pub(crate) fn frame(form: Form, out: &mut Vec<u8>, guess: usize, write: impl FnO
             out.push(b'\n');
         }
         Form::Datagram => write(out),
-        Form::Frame => form::write_framed(out, guess, write),
+        Form::Frame | Form::DeflatedFrame | Form::OwnFrame => form::write_framed(out, guess, write),
         Form::Event | Form::PatternEvent => {
             let mut data = Vec::new();
             write(&mut data);
             sockeye_wire::http::write_event(out, None, &data);
         }
         // A raw socket has no place for anything but payloads.
-        Form::Raw => {}
+        Form::Raw | Form::DeflatedRaw | Form::OwnRaw => {}
     }
 }
 

@@ -6,10 +6,12 @@
 use sockeye_hub::{Past, Position, Slow, Start, Subscribe, check_name, is_pattern};
 use sockeye_wire::http::{self as wire, RequestHead};
 use sockeye_wire::json::Code;
-use sockeye_wire::websocket;
+use sockeye_wire::websocket::{self, Deflate};
 
+use crate::compression::{self, Compression};
 use crate::connection::{Context, Transport};
 use crate::form::Form;
+use crate::limit::Limits;
 use crate::reply::{Reply, TEXT};
 use crate::request::parse_since;
 
@@ -24,11 +26,31 @@ pub(crate) enum Action {
     /// An event stream.
     Events { name: String, form: Form, subscribe: Subscribe },
     /// The protocol over WebSocket.
-    Objects { key: String },
+    Objects { handshake: Handshake },
     /// The echo.
-    Echo { key: String },
+    Echo { handshake: Handshake },
     /// One channel over WebSocket.
-    Raw { key: String, channel: String, publishes: bool, subscribe: Option<Subscribe> },
+    Raw { handshake: Handshake, channel: String, publishes: bool, subscribe: Option<Subscribe> },
+}
+
+/// A WebSocket handshake that can be answered.
+#[derive(Debug)]
+pub(crate) struct Handshake {
+    pub(crate) key: String,
+    /// How messages will be compressed, if they will.
+    pub(crate) deflate: Option<Deflate>,
+}
+
+impl Handshake {
+    /// Appends the answer.
+    pub(crate) fn accept(&self, out: &mut Vec<u8>, subprotocol: Option<&str>) {
+        websocket::write_accept(out, &self.key, subprotocol, self.deflate.as_ref());
+    }
+
+    /// The form in which this connection takes published messages, plain or compressed.
+    pub(crate) fn form(&self, plain: Form, limits: &Limits) -> Form {
+        Compression::new(self.deflate.as_ref(), limits.deflate).form(plain)
+    }
 }
 
 /// What a body is said to be.
@@ -59,8 +81,8 @@ fn decide(head: &RequestHead<'_>, cx: &Context<'_>) -> Result<Action, Reply> {
         return Ok(Action::Answer(options(head)));
     }
     match head.path {
-        "/ws" => Ok(Action::Objects { key: upgrade(head)?.ok_or_else(upgrade_required)? }),
-        "/echo" => Ok(Action::Echo { key: upgrade(head)?.ok_or_else(upgrade_required)? }),
+        "/ws" => Ok(Action::Objects { handshake: upgrade(head, cx)?.ok_or_else(upgrade_required)? }),
+        "/echo" => Ok(Action::Echo { handshake: upgrade(head, cx)?.ok_or_else(upgrade_required)? }),
         "/healthz" => reading(head, || Reply::new(200, TEXT, &b"ok\n"[..])),
         "/readyz" => reading(head, || match cx.pages.ready() {
             true => Reply::new(200, TEXT, &b"ready\n"[..]),
@@ -132,10 +154,13 @@ fn method_not_allowed(allowed: &'static str) -> Reply {
         .with("Allow", allowed)
 }
 
-/// The key of a WebSocket handshake, if one is asked for.
-fn upgrade(head: &RequestHead<'_>) -> Result<Option<String>, Reply> {
+/// A WebSocket handshake, if one is asked for, and what is agreed to in it.
+fn upgrade(head: &RequestHead<'_>, cx: &Context<'_>) -> Result<Option<Handshake>, Reply> {
     match websocket::verify_upgrade(head.method, head.minor, head.headers.iter().copied()) {
-        Ok(upgrade) => Ok(upgrade.map(|upgrade| upgrade.key.to_owned())),
+        Ok(upgrade) => Ok(upgrade.map(|upgrade| Handshake {
+            key: upgrade.key.to_owned(),
+            deflate: compression::agree(&upgrade.deflate, cx.limits.deflate),
+        })),
         Err(error) if error.status == 426 => Err(upgrade_required()),
         Err(error) => Err(Reply::refusal(error.status, Code::BadRequest, &error.to_string())),
     }
@@ -166,8 +191,8 @@ fn asset(head: &RequestHead<'_>, path: &str, cx: &Context<'_>) -> Reply {
 
 fn channel(head: &RequestHead<'_>, encoded: &str, cx: &Context<'_>) -> Result<Action, Reply> {
     let name = channel_name(encoded)?;
-    if let Some(key) = upgrade(head)? {
-        return raw(head, name, key);
+    if let Some(handshake) = upgrade(head, cx)? {
+        return raw(head, name, handshake);
     }
     match head.method {
         "POST" => {
@@ -234,7 +259,7 @@ fn events(head: &RequestHead<'_>, name: String) -> Result<Action, Reply> {
     })
 }
 
-fn raw(head: &RequestHead<'_>, channel: String, key: String) -> Result<Action, Reply> {
+fn raw(head: &RequestHead<'_>, channel: String, handshake: Handshake) -> Result<Action, Reply> {
     plain_name(&channel)?;
     let options = Options::read(head)?;
     if !options.hears && !options.publishes {
@@ -242,7 +267,7 @@ fn raw(head: &RequestHead<'_>, channel: String, key: String) -> Result<Action, R
     }
     let subscribe = Subscribe { start: options.start(), own: options.own, slow: options.slow };
     Ok(Action::Raw {
-        key,
+        handshake,
         channel,
         publishes: options.publishes,
         subscribe: options.hears.then_some(subscribe),

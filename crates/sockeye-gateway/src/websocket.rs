@@ -4,12 +4,14 @@
 
 use std::borrow::Cow;
 
-use sockeye_hub::{Answer, ClientId, Gap, Kind, Notice, Publish, RefusalCode, Tag};
+use sockeye_hub::{Answer, ClientId, Gap, Kind, Message, Notice, Publish, RefusalCode, Tag};
 use sockeye_wire::json::{self, Code};
-use sockeye_wire::websocket::{self, Decoder, Event, MessageKind, Opcode, Payload, Role};
+use sockeye_wire::websocket::{self, Decoder, Deflate, Event, MessageKind, Opcode, Payload, Role};
 
+use crate::compression::Compression;
 use crate::connection::{Context, Protocol};
-use crate::form::Form;
+use crate::form::{self, Form};
+use crate::limit::Limits;
 use crate::out::IN_PLACE_BYTES_MIN;
 use crate::request::{self, Objects};
 
@@ -18,6 +20,7 @@ use crate::request::{self, Objects};
 pub(crate) struct Socket {
     decoder: Decoder,
     mode: Mode,
+    compression: Compression,
 }
 
 /// What a WebSocket is used for.
@@ -61,18 +64,41 @@ pub(crate) enum Outcome {
 }
 
 impl Socket {
-    pub(crate) fn new(mode: Mode, limits: &crate::Limits) -> Self {
-        let decoder = match mode {
+    pub(crate) fn new(mode: Mode, deflate: Option<&Deflate>, limits: &Limits) -> Self {
+        let mut decoder = match mode {
             Mode::Objects(_) => {
                 Decoder::new(Role::Server, limits.request_bytes_max()).leave_whole_text_to_reader()
             }
             Mode::Raw(_) | Mode::Echo => Decoder::new(Role::Server, limits.message_bytes_max),
         };
-        Socket { decoder, mode }
+        if let Some(agreed) = deflate {
+            decoder = decoder.inflate(agreed);
+        }
+        Socket { decoder, mode, compression: Compression::new(deflate, limits.deflate) }
     }
 
+    /// The form in which it takes published messages.
     pub(crate) fn form(&self) -> Form {
-        if matches!(self.mode, Mode::Objects(_)) { Form::Frame } else { Form::Raw }
+        self.compression.form(if self.is_raw() { Form::Raw } else { Form::Frame })
+    }
+
+    /// Whether it has no place for anything but payloads.
+    pub(crate) fn is_raw(&self) -> bool {
+        !matches!(self.mode, Mode::Objects(_))
+    }
+
+    /// Nothing was received for a while.
+    pub(crate) fn rest(&mut self) {
+        self.compression.rest();
+    }
+
+    /// Appends a published message, compressed for this connection alone. Returns false where its plain form is as good.
+    pub(crate) fn compress(&mut self, message: &Message, out: &mut Vec<u8>, limits: &Limits) -> bool {
+        let (opcode, payload) = match &self.mode {
+            Mode::Objects(_) => (Opcode::Text, form::envelope(message)),
+            Mode::Raw(_) | Mode::Echo => (form::opcode_of(message), &*message.payload),
+        };
+        self.compression.compress(out, opcode, payload, limits)
     }
 
     pub(crate) fn mode(&self) -> &Mode {
@@ -88,7 +114,10 @@ impl Socket {
         cx: &mut Context<'_>,
     ) -> Outcome {
         if matches!(self.mode, Mode::Echo) {
-            return self.handle_echo(client, input, at, cx);
+            return match self.compression {
+                Compression::Off => self.handle_echo(client, input, at, cx),
+                _ => self.handle_compressed_echo(client, input, at, cx),
+            };
         }
         while !cx.must_pause(client) {
             let event = match self.decoder.decode(input, at) {
@@ -160,6 +189,33 @@ impl Socket {
                 return Outcome::Open;
             }
         }
+    }
+
+    /// What is compressed is another message than the one that came, so nothing is written from where it was received.
+    fn handle_compressed_echo(
+        &mut self,
+        client: ClientId,
+        input: &mut [u8],
+        at: &mut usize,
+        cx: &mut Context<'_>,
+    ) -> Outcome {
+        while !cx.must_pause(client) {
+            match self.decoder.decode(input, at) {
+                Ok(Some(Event::Message { kind, payload })) => {
+                    let (bytes, limits) = (self.decoder.bytes(input, &payload), cx.limits);
+                    // An echo hears no channel: all that waits in its outbox was compressed before this.
+                    cx.say(client, |out| self.compression.write(out, opcode_of(kind), bytes, limits));
+                }
+                Ok(Some(control)) => {
+                    if self.handle_control(client, control, input, cx) == Outcome::Closing {
+                        return Outcome::Closing;
+                    }
+                }
+                Ok(None) => return Outcome::Open,
+                Err(error) => return self.fail(client, &error, cx),
+            }
+        }
+        Outcome::Open
     }
 
     fn handle_message(
@@ -242,10 +298,12 @@ impl Socket {
     }
 
     /// Appends what the hub answered. Returns whether the socket goes on.
-    pub(crate) fn encode_answer(&self, answer: &Answer, out: &mut Vec<u8>) -> Outcome {
+    pub(crate) fn encode_answer(&mut self, answer: &Answer, out: &mut Vec<u8>, limits: &Limits) -> Outcome {
         match &self.mode {
             Mode::Objects(_) => {
+                let start = out.len();
                 request::frame(Form::Frame, out, 64, |out| crate::answer::write_answer(out, answer));
+                self.compression.compress_frame(out, start, limits);
                 Outcome::Open
             }
             // A raw socket has no place for answers: a refusal closes it, and says why in the close frame.
@@ -271,7 +329,8 @@ impl Socket {
         }
     }
 
-    /// Appends a gap. Returns whether the socket goes on.
+    /// Appends a gap, which is never compressed: one that is not written yet may be taken back. Returns whether the socket
+    /// goes on.
     pub(crate) fn encode_gap(&self, gap: &Gap, out: &mut Vec<u8>) -> Outcome {
         match &self.mode {
             Mode::Objects(_) => {

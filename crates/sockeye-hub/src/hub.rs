@@ -362,15 +362,18 @@ impl Hub {
         self.clients.touch(index);
     }
 
-    /// Replaces an answer, a gap or a bye by its encoded bytes.
-    ///
-    /// # Panics
-    ///
-    /// If the item is a message: these are encoded by the encoder.
+    /// Replaces an item by its encoded bytes: an answer, a gap or a bye, or a message that was encoded for this client
+    /// alone. From then on it is never taken back.
     pub fn replace_front_item(&mut self, client: ClientId, index: usize, bytes: Box<[u8]>) {
-        if self.clients.is_open(client) {
-            self.clients.hot[client.index()].outbox.replace(index, bytes);
+        if !self.clients.is_open(client) {
+            return;
         }
+        let encoder = self.encoder;
+        let hot = &mut self.clients.hot[client.index()];
+        self.clients.outbox_bytes -= hot.outbox.message_bytes();
+        let encoding = hot.encoding;
+        hot.outbox.replace(index, bytes, |message| message.encoded(encoding, encoder).len());
+        self.clients.outbox_bytes += hot.outbox.message_bytes();
     }
 
     /// Removes the front item, which is wholly written.

@@ -53,7 +53,7 @@ pub use error::{NameError, Refusal, RefusalCode};
 pub use event::{Change, ChannelEvent};
 pub use hub::Hub;
 pub use limit::{Limits, Rule, RuleKind};
-pub use message::{ENCODINGS, Encoder, Encoding, Kind, Message};
+pub use message::{ENCODINGS, Encoded, Encoder, Encoding, Kind, Message};
 pub use name::{check_name, check_pattern, is_pattern, is_system, matches};
 pub use outbox::{Answer, Bye, Done, Gap, GapReason, Item, NotRecovered, Notice, Outbox};
 pub use position::{Epoch, Position};

@@ -13,9 +13,9 @@ use std::{
 use crate::position::{Epoch, Position};
 
 /// How many encoded forms a message can have.
-pub const ENCODINGS: usize = 4;
+pub const ENCODINGS: usize = 6;
 
-/// Which of a message's encoded forms a client takes: 0 to 3, opaque to the hub. Larger numbers mean the last.
+/// Which of a message's encoded forms a client takes: 0 to 5, opaque to the hub. Larger numbers mean the last.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Encoding(pub u8);
 
@@ -27,8 +27,28 @@ impl Encoding {
     }
 }
 
-/// Encodes a message for the wire; called at most once per message and encoding.
-pub type Encoder = fn(Encoding, &Message) -> Box<[u8]>;
+/// Encodes messages for the wire; asked at most once per message and encoding.
+#[derive(Clone, Copy, Debug)]
+pub struct Encoder {
+    encode: fn(Encoding, &Message, usize) -> Encoded,
+    setting: usize,
+}
+
+impl Encoder {
+    /// An encoder that is given `setting`, whatever it means, each time.
+    pub const fn new(encode: fn(Encoding, &Message, usize) -> Encoded, setting: usize) -> Self {
+        Self { encode, setting }
+    }
+}
+
+/// What an encoder made.
+#[derive(Clone, Debug)]
+pub enum Encoded {
+    /// A form of its own.
+    Own(Box<[u8]>),
+    /// Nothing better than this other form, which is a form of its own.
+    As(Encoding),
+}
 
 /// What a payload is, fixed when it is published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -62,7 +82,7 @@ pub struct Message {
     pub payload: Box<[u8]>,
     /// The unique number of the publishing connection; 0 is the server itself.
     pub publisher: u64,
-    encoded: [OnceLock<Box<[u8]>>; ENCODINGS],
+    encoded: [OnceLock<Encoded>; ENCODINGS],
     charge: AtomicUsize,
 }
 
@@ -95,20 +115,39 @@ impl Message {
     /// The encoded form, made by `encoder` on the first call for this encoding.
     #[inline]
     pub fn encoded(&self, encoding: Encoding, encoder: Encoder) -> &[u8] {
+        match self.form(encoding, encoder) {
+            Encoded::Own(bytes) => bytes,
+            Encoded::As(other) => match self.form(*other, encoder) {
+                Encoded::Own(bytes) => bytes,
+                Encoded::As(_) => &[],
+            },
+        }
+    }
+
+    #[inline]
+    fn form(&self, encoding: Encoding, encoder: Encoder) -> &Encoded {
         let cell = &self.encoded[encoding.index()];
         match cell.get() {
-            Some(bytes) => bytes,
+            Some(encoded) => encoded,
             None => cell.get_or_init(|| {
-                let bytes = encoder(encoding, self);
-                self.charge.fetch_add(bytes.len(), Ordering::Relaxed);
-                bytes
+                let encoded = (encoder.encode)(encoding, self, encoder.setting);
+                if let Encoded::Own(bytes) = &encoded {
+                    self.charge.fetch_add(bytes.len(), Ordering::Relaxed);
+                }
+                encoded
             }),
         }
     }
 
     /// The encoded form, if it was made already.
     pub fn encoded_if_present(&self, encoding: Encoding) -> Option<&[u8]> {
-        self.encoded[encoding.index()].get().map(|bytes| &**bytes)
+        match self.encoded[encoding.index()].get()? {
+            Encoded::Own(bytes) => Some(bytes),
+            Encoded::As(other) => match self.encoded[other.index()].get()? {
+                Encoded::Own(bytes) => Some(bytes),
+                Encoded::As(_) => None,
+            },
+        }
     }
 
     /// Where this message stands in its channel.

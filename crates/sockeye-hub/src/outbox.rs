@@ -249,14 +249,17 @@ impl Outbox {
         self.items.push_front(item);
     }
 
-    /// Replaces what is not a message by its encoded bytes.
-    pub(crate) fn replace(&mut self, index: usize, bytes: Box<[u8]>) {
+    /// Replaces an item by its encoded bytes; `length` tells the encoded length of a message.
+    pub(crate) fn replace(&mut self, index: usize, bytes: Box<[u8]>, length: impl FnOnce(&Message) -> usize) {
         let Some(slot) = self.items.get_mut(index) else { return };
-        assert!(!matches!(slot, Item::Message(_)), "messages are shared, not replaced");
         let old = std::mem::replace(slot, Item::Bytes(bytes));
         self.other_bytes += other_cost_bytes(slot);
         self.other_bytes -= other_cost_bytes(&old);
         self.gaps -= u32::from(matches!(old, Item::Gap(_)));
+        if let Item::Message(message) = &old {
+            self.message_bytes -= length(message);
+            self.messages -= 1;
+        }
     }
 
     /// Removes the front item, which is wholly written; `length` tells the encoded length of a message.

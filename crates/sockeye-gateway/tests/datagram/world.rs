@@ -52,7 +52,7 @@ impl World {
         let seed = u64::from(shard.index) + 1;
         World {
             datagrams: Datagrams::new(CookieKey::new(7, 8)),
-            hub: Hub::new(HubLimits::default(), vec![Rule::kept("#")], shard, seed, 2, form::encode),
+            hub: Hub::new(HubLimits::default(), vec![Rule::kept("#")], shard, seed, 2, form::encoder(256)),
             limits,
             now: Now { ms: 600_000, unix_ms: 1_764_000_000_000 },
             site: Site {

@@ -6,8 +6,9 @@
 use std::{borrow::Cow, collections::VecDeque, sync::Arc};
 
 use sockeye_hub::{
-    Bye, ClientId, ClientSetup, Done, Encoding, Epoch, Hub, Identity, Item, Kind, Limits, Message, Notice,
-    Now, Past, Position, Publish, Rights, Rule, ShardInfo, ShardMessage, Start, Subscribe, Tag,
+    Bye, ClientId, ClientSetup, Done, Encoded, Encoder, Encoding, Epoch, Hub, Identity, Item, Kind, Limits,
+    Message, Notice, Now, Past, Position, Publish, Rights, Rule, ShardInfo, ShardMessage, Start, Subscribe,
+    Tag,
 };
 
 /// A client, and the shard it is on.
@@ -26,10 +27,10 @@ pub(crate) struct World {
 }
 
 /// Eight bytes of envelope around the payload, another letter for each encoding.
-pub(crate) fn encode(encoding: Encoding, message: &Message) -> Box<[u8]> {
+pub(crate) fn encode(encoding: Encoding, message: &Message, _: usize) -> Encoded {
     let mut bytes = vec![b'a' + encoding.0; 8];
     bytes.extend_from_slice(&message.payload);
-    bytes.into()
+    Encoded::Own(bytes.into())
 }
 
 impl World {
@@ -44,7 +45,7 @@ impl World {
     pub(crate) fn with_shards(count: u16, limits: Limits, rules: Vec<Rule>) -> Self {
         let hubs = (0..count).map(|index| {
             let shard = ShardInfo { index, count };
-            Hub::new(limits.clone(), rules.clone(), shard, 77 + u64::from(index), 5, encode)
+            Hub::new(limits.clone(), rules.clone(), shard, 77 + u64::from(index), 5, Encoder::new(encode, 0))
         });
         let links = (0..count).map(|_| (0..count).map(|_| VecDeque::new()).collect()).collect();
         Self { hubs: hubs.collect(), links, now: Now { ms: 1_000, unix_ms: 1_764_000_000_000 }, next_tag: 0 }

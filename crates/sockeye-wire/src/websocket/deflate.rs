@@ -16,8 +16,8 @@ use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, 
 
 use super::Error;
 
-/// The window of messages that stand alone, in bits: 4 KiB. It is what Python's `websockets` asks for and every browser
-/// allows, so that one compressed form serves them all.
+/// The window of messages that stand alone, in bits: 4 KiB. Clients that must save memory ask for as little, and others
+/// take it, so that one compressed form serves them all; few messages gain by more.
 pub const ALONE_WINDOW_BITS: u8 = 12;
 
 /// RFC 7692, 7.2.1: what ends each message, and is not sent.

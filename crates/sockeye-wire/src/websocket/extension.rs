@@ -88,7 +88,7 @@ impl DeflateOffer {
     }
 
     /// Checks a server's answer to this offer. `None`: it does not answer it, so the client must fail (RFC 7692, 7.1).
-    pub(super) fn agree(&self, answer: &[u8]) -> Option<Deflate> {
+    pub fn agree(&self, answer: &[u8]) -> Option<Deflate> {
         let answer = Extension::parse(answer)?;
         let answered = answer.is_deflate().then(|| Parameters::read(&answer)).flatten()?;
         let server_bits = match answered.server_max_window_bits {

@@ -20,7 +20,7 @@ const FIN: u8 = 0x80;
 const MASKED: u8 = 0x80;
 const RESERVED_BITS: u8 = 0x70;
 /// RFC 7692, 6: RSV1 on its first frame says that a message is compressed.
-pub(super) const COMPRESSED: u8 = 0x40;
+const COMPRESSED: u8 = 0x40;
 
 /// What a frame is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -212,6 +212,12 @@ pub fn write_compressed_frame(
     out.drain(start..start + room - header.len());
     out[start..start + header.len()].copy_from_slice(header);
     true
+}
+
+/// Tells whether a frame is the first of a compressed message.
+#[inline]
+pub fn is_compressed(frame: &[u8]) -> bool {
+    frame.first().is_some_and(|first| first & COMPRESSED != 0)
 }
 
 /// Appends a client's message as a compressed frame, masked with `mask`; see [`write_compressed_frame`].

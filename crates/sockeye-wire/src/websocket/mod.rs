@@ -27,8 +27,8 @@ pub use self::{
     deflate::{ALONE_WINDOW_BITS, Compressor, compress_alone},
     extension::{Deflate, DeflateOffer, DeflateTerms},
     frame::{
-        FrameHeader, Opcode, frame_header, is_close_code, write_close, write_compressed_frame, write_frame,
-        write_masked_close, write_masked_compressed_frame, write_masked_frame,
+        FrameHeader, Opcode, frame_header, is_close_code, is_compressed, write_close, write_compressed_frame,
+        write_frame, write_masked_close, write_masked_compressed_frame, write_masked_frame,
     },
     handshake::{
         Upgrade, UpgradeError, UpgradeRequestError, UpgradeResponse, UpgradeResponseError, accept_key,

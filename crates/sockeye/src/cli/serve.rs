@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 
+use sockeye_gateway::DeflateMode;
+
 use super::Failure;
 use super::log::Log;
 use crate::address::Address;
@@ -43,6 +45,9 @@ pub(super) struct Serve {
     /// The largest payload, such as 16MiB [default: 1MiB]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     message_bytes_max: Option<usize>,
+    /// Compress WebSocket messages once for all their readers, for each connection, or not [default: shared]
+    #[arg(long, value_name = "MODE", value_parser = PossibleValuesParser::new(DeflateMode::ALL.map(DeflateMode::as_str)).try_map(|name| name.parse::<DeflateMode>()))]
+    deflate: Option<DeflateMode>,
     /// Write the log as JSON, one object a line; the first lists the addresses listened on
     #[arg(long)]
     json: bool,
@@ -65,6 +70,7 @@ impl Serve {
             open: self.open,
             shards: self.shards,
             message_bytes_max: self.message_bytes_max,
+            deflate: self.deflate,
             log: self.log,
             tls_certificate: self.tls_certificate,
             tls_key: self.tls_key,

@@ -58,6 +58,8 @@ keys! {
     "names", Texts, names, "Host names by which requests may call this server, beside localhost and its own addresses. Others get 403.";
     "proxy_protocol_from", Networks, proxy_protocol_from, "Networks (10.0.0.0/8, one address, unix) whose connections begin with a PROXY header, version 1 or 2. One without is closed.";
 
+    "deflate", Word, connection.deflate, "Compression of WebSocket messages (permessage-deflate), where the client can take it: shared (a message is compressed once for all its readers), dedicated (each connection has its own: smaller messages, 416 KiB a connection), off.";
+
     "limits.message_bytes_max", Bytes, hub.message_bytes_max, "The largest payload, decoded. Larger ones are refused: too_large, HTTP 413, WebSocket close 1009.";
     "limits.outbox_bytes_max", Bytes, hub.outbox_bytes_max, "Encoded messages waiting for one client. Above it a client lags, and reads on from history. Memory per client is at most this.";
     "limits.outbox_messages_max", Count, hub.outbox_messages_max, "Messages waiting for one client. Above it a client lags, and reads on from history.";
@@ -74,6 +76,7 @@ keys! {
     "limits.keys_max", Count, hub.keys_max, "Idempotency keys remembered for one channel. Above it the oldest is forgotten.";
     "limits.keys_total_max", Count, hub.keys_total_max, "Idempotency keys remembered for all channels. Above it the oldest is forgotten.";
     "limits.key_age", Time, hub.key_age_ms, "How long an idempotency key is remembered.";
+    "limits.deflate_bytes_min", Bytes, connection.deflate_bytes_min, "WebSocket messages of less than this are not compressed: they would hardly become smaller.";
     "limits.first_byte_timeout", Time, connection.first_byte_timeout_ms, "A connection that says nothing for this long at its start is closed.";
     "limits.head_timeout", Time, connection.head_timeout_ms, "An HTTP head must be whole within this time of its first byte, else 408 and close.";
     "limits.body_timeout", Time, connection.body_timeout_ms, "An HTTP body must arrive within this time, plus a second for each 16 KiB, else 408 and close.";

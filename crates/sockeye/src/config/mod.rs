@@ -19,8 +19,8 @@ mod word;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use sockeye_gateway::Limits as ConnectionLimits;
 use sockeye_gateway::site::Hosts;
+use sockeye_gateway::{DeflateMode, Limits as ConnectionLimits};
 use sockeye_hub::{Limits as HubLimits, Rule};
 
 use crate::address::{Address, Base, DEFAULT_PORT};
@@ -106,6 +106,8 @@ impl Default for Config {
 pub struct Overrides {
     /// `--listen`, which replaces the file's list.
     pub listen: Vec<Address>,
+    /// `--deflate`.
+    pub deflate: Option<DeflateMode>,
     /// `--open`.
     pub open: bool,
     /// `--shards`.
@@ -135,6 +137,9 @@ impl Config {
         if !overrides.listen.is_empty() {
             config.listen = overrides.listen;
             config.listen_written = true;
+        }
+        if let Some(mode) = overrides.deflate {
+            config.connection.deflate = mode;
         }
         if let Some(level) = overrides.log {
             config.log = level;
@@ -353,6 +358,7 @@ mod tests {
             ("[tls]\nclient_certificate = \"required\"", "tls.client_ca"),
             ("[[tls.certificates]]\ncertificate = \"a.pem\"", "tls.certificates[0]"),
             ("[[tls.certificates]]\nkey = \"a\"\ncertificat = \"b\"", "did you mean \"certificate\""),
+            ("deflate = \"on\"", "\"dedicated\" or \"off\""),
             ("a = [", "sockeye.toml"),
         ] {
             let error = load(text).expect_err(text);

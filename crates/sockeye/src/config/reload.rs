@@ -16,6 +16,7 @@ const RESTART: &[&str] = &[
     "open",
     "shards",
     "limits.datagram_buffer_bytes",
+    "limits.deflate_bytes_min",
     "limits.unsent_bytes_max",
     "tls.mode",
     "tls.sessions_max",

@@ -1,5 +1,7 @@
 //! Keys that take one of a few words.
 
+use sockeye_gateway::DeflateMode;
+
 /// A type whose values are words of the configuration file.
 pub(super) trait Words: Copy + PartialEq + 'static {
     /// Every value and its word.
@@ -12,6 +14,11 @@ pub(super) trait Word {
     fn as_word(&self) -> &'static str;
     /// Makes it another one, or says what is allowed.
     fn set_word(&mut self, text: &str) -> Result<(), String>;
+}
+
+impl Words for DeflateMode {
+    const WORDS: &'static [(&'static str, Self)] =
+        &[("shared", DeflateMode::Shared), ("dedicated", DeflateMode::Dedicated), ("off", DeflateMode::Off)];
 }
 
 impl<T: Words> Word for T {

@@ -1,7 +1,8 @@
 //! One write for all that a connection has to say: what it said at once, then its outbox, as pieces that are not copied.
 //!
 //! Messages are pointed at in their shared encoded form. What is for one client only is encoded into a buffer of the
-//! shard, once; what of it the socket does not take goes back into the outbox as bytes. Nothing is popped before it is
+//! shard, once; what of it the socket does not take goes back into the outbox as bytes. That holds for messages too where
+//! a connection has its own compression: what was compressed must be sent, for the next one may refer to it. Nothing is popped before it is
 //! written, so the tail of a short write keeps references instead of copies.
 
 use std::io::{self, IoSlice};
@@ -88,7 +89,18 @@ impl Gather {
         while self.planned.len() < PIECES_MAX && bytes < WRITE_BYTES_MAX {
             let Some(item) = speech.hub.outbox(client).get(self.planned.len()) else { break };
             let is_bye = matches!(item, Item::Bye(_));
+            let start = self.encoded.len();
+            // What is half written stays as it was begun.
+            let is_begun = self.planned.is_empty() && speech.hub.outbox(client).front_offset() > 0;
             let planned = match item {
+                Item::Message(message)
+                    if form.is_own()
+                        && !is_begun
+                        && speech.machine.compress(message, &mut self.encoded, speech.limits) =>
+                {
+                    bytes += self.encoded.len() - start;
+                    Planned::Encoded { start, end: self.encoded.len() }
+                }
                 Item::Message(message) => {
                     bytes += form.bytes(message).len();
                     Planned::Shared
@@ -98,7 +110,6 @@ impl Gather {
                     Planned::Shared
                 }
                 item => {
-                    let start = self.encoded.len();
                     speech.machine.encode(item, &mut self.encoded, speech.limits, speech.now);
                     bytes += self.encoded.len() - start;
                     Planned::Encoded { start, end: self.encoded.len() }
@@ -168,7 +179,15 @@ impl Gather {
             speech.hub.pop_front(client);
             popped += 1;
         }
+        let fixed = self.fixed(speech, popped);
         for (index, planned) in self.planned[popped..].iter().enumerate() {
+            if matches!(planned, Planned::Shared)
+                && index < fixed
+                && let Some(Item::Message(message)) = speech.hub.outbox(client).get(index)
+            {
+                let bytes = speech.machine.form().bytes(message).into();
+                speech.hub.replace_front_item(client, index, bytes);
+            }
             if let Planned::Encoded { start, end } = *planned {
                 // A gap of which nothing is written stays what it is: the hub may still take back the messages before
                 // it, and then the gap with them. It is encoded again, which it can be, unlike an answer, and unlike the gap
@@ -176,7 +195,7 @@ impl Gather {
                 let is_cut = index == 0 && said_tail.is_none() && left > 0;
                 let is_gap = matches!(speech.hub.outbox(client).get(index), Some(Item::Gap(_)))
                     && speech.machine.ending() == Ending::No;
-                if is_gap && !is_cut && !is_planted(Planted::GapOutlives) {
+                if is_gap && !is_cut && index >= fixed && !is_planted(Planted::GapOutlives) {
                     continue;
                 }
                 speech.hub.replace_front_item(client, index, self.encoded[start..end].into());
@@ -187,6 +206,22 @@ impl Gather {
         } else if left > 0 {
             speech.hub.set_front_offset(client, offset + left);
         }
+    }
+
+    /// How many of the unsent items must stay as they are, where a connection has its own compression. What was compressed
+    /// is kept as bytes, which are never taken back. Then what stands before it must be kept too: it would come after it, or
+    /// be compressed after it and sent before it. (A gap is never compressed.)
+    fn fixed(&self, speech: &Speech<'_>, popped: usize) -> usize {
+        if !speech.machine.form().is_own() {
+            return 0;
+        }
+        let outbox = speech.hub.outbox(speech.machine.client());
+        let unsent = &self.planned[popped..];
+        let may_be_compressed = |index: &usize| {
+            matches!(unsent[*index], Planned::Encoded { .. })
+                && !matches!(outbox.get(*index), Some(Item::Gap(_)))
+        };
+        (0..unsent.len()).rev().find(may_be_compressed).map_or(0, |last| last + 1)
     }
 
     fn length(&self, speech: &Speech<'_>, planned: &Planned) -> usize {
@@ -204,10 +239,14 @@ impl Gather {
 /// The common case of a fan-out: one message, nothing before it, nothing behind it.
 fn write_one_message(stream: &mut impl Stream, speech: &mut Speech<'_>) -> Option<Written> {
     let client = speech.machine.client();
+    let form = speech.machine.form();
+    if form.is_own() {
+        return None;
+    }
     let outbox = speech.hub.outbox(client);
     let (1, Some(Item::Message(message))) = (outbox.len(), outbox.get(0)) else { return None };
     let offset = outbox.front_offset();
-    let bytes = &speech.machine.form().bytes(message)[offset..];
+    let bytes = &form.bytes(message)[offset..];
     let length = bytes.len();
     match retry(|| stream.write(bytes)) {
         Ok(written) if written == length => {

@@ -255,7 +255,7 @@ impl Makings<'_> {
             ShardInfo { index, count: self.shards },
             random()?,
             self.hash_key,
-            form::encode,
+            form::encoder(self.config.connection.deflate_bytes_min),
         );
         let setup = Setup {
             hub,

@@ -10,7 +10,7 @@ use std::time::Duration;
 use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use serde_json::Value;
-use sockeye_wire::websocket::{self, Decoder, Event, MessageKind, Opcode, Role};
+use sockeye_wire::websocket::{self, Decoder, Deflate, DeflateOffer, Event, MessageKind, Opcode, Role};
 
 use crate::http_client::Response;
 use crate::world::{PATIENCE, Server};
@@ -310,6 +310,8 @@ pub(crate) struct WebSocket {
     decoder: Decoder,
     input: Vec<u8>,
     at: usize,
+    agreed: Option<Deflate>,
+    received_bytes: usize,
 }
 
 const MASK: [u8; 4] = [0x5a, 0xc3, 0x01, 0xfe];
@@ -320,12 +322,27 @@ impl WebSocket {
         WebSocket::over(server.connect(), path, &[]).unwrap_or_else(|refusal| panic!("{refusal:?}"))
     }
 
+    /// Opens one that must be accepted, and compresses if the server would.
+    pub(crate) fn open_deflated(server: &Server, path: &str, offer: &DeflateOffer) -> WebSocket {
+        WebSocket::shake_hands(server.connect(), path, &[], Some(offer))
+            .unwrap_or_else(|refusal| panic!("{refusal:?}"))
+    }
+
     /// Shakes hands; the server's answer when that is not an upgrade.
     pub(crate) fn over(stream: Stream, path: &str, headers: &[(&str, &str)]) -> Result<WebSocket, Response> {
+        WebSocket::shake_hands(stream, path, headers, None)
+    }
+
+    fn shake_hands(
+        stream: Stream,
+        path: &str,
+        headers: &[(&str, &str)],
+        offer: Option<&DeflateOffer>,
+    ) -> Result<WebSocket, Response> {
         let mut inbox = Inbox::over(stream);
         let key = websocket::request_key([7; 16]);
         let mut request = Vec::new();
-        websocket::write_upgrade_request(&mut request, "localhost", path, &key, headers, None).unwrap();
+        websocket::write_upgrade_request(&mut request, "localhost", path, &key, headers, offer).unwrap();
         inbox.stream.write_all(&request).unwrap();
         let mut response = Response::read_head(&mut inbox);
         if response.status != 101 {
@@ -333,9 +350,25 @@ impl WebSocket {
             return Err(response);
         }
         assert_eq!(response.header("sec-websocket-accept").unwrap().as_bytes(), websocket::accept_key(&key));
-        let decoder = Decoder::new(Role::Client, 64 << 20);
+        let answer = response.header("sec-websocket-extensions");
+        let agreed = answer.map(|answer| offer.unwrap().agree(answer.as_bytes()).unwrap());
+        let mut decoder = Decoder::new(Role::Client, 64 << 20);
+        if let Some(agreed) = &agreed {
+            decoder = decoder.inflate(agreed);
+        }
         let input = inbox.rest().to_vec();
-        Ok(WebSocket { stream: inbox.stream, decoder, input, at: 0 })
+        let received_bytes = input.len();
+        Ok(WebSocket { stream: inbox.stream, decoder, input, at: 0, agreed, received_bytes })
+    }
+
+    /// How messages are compressed, if they are.
+    pub(crate) fn agreed(&self) -> Option<Deflate> {
+        self.agreed
+    }
+
+    /// What came over the wire since the handshake.
+    pub(crate) fn received_bytes(&self) -> usize {
+        self.received_bytes
     }
 
     pub(crate) fn stream(&mut self) -> &mut Stream {
@@ -380,6 +413,7 @@ impl WebSocket {
                 Err(error) if is_gone(&error) => self.input.clear(),
                 Err(error) => panic!("nothing came: {error}"),
             }
+            self.received_bytes += self.input.len();
             if self.input.is_empty() {
                 return Frame::End;
             }
