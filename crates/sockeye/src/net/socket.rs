@@ -28,7 +28,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 ///
 /// | classical call | here |
 /// |---|---|
-/// | `socket()` | [`Socket::new`](crate::net::Draft::new), or implied by an address |
+/// | `socket()` | [`Socket::new`], or implied by an address |
 /// | `bind()` | [`Draft::bind`](crate::net::Draft::bind), [`Socket::bind`] |
 /// | `listen()`, `accept()` | [`Listener::bind`](crate::net::Listener::bind), [`Listener::accept`](crate::net::Listener::accept) |
 /// | `connect()` | [`Socket::connect`] |
