@@ -33,9 +33,9 @@ pub(crate) fn steps(workspace: &Workspace, binary: &Path, report: &mut Report) {
     report.step("all clients on one channel", || cross::check(workspace, &Server::start(binary, &[])?));
 }
 
-/// Runs Python's `websockets` against an address.
-pub(crate) fn check_python(workspace: &Workspace, address: &str) -> Result<()> {
-    run(SCRIPTS[0].command(workspace)?.args([address, "check"]))
+/// Runs Python's `websockets` against an address where an HTTP proxy listens, in front of a server.
+pub(crate) fn check_python_through_proxy(workspace: &Workspace, address: &str) -> Result<()> {
+    run(SCRIPTS[0].command(workspace)?.args([address, "check-http"]))
 }
 
 /// A client that is a script. Called with `check` it tests itself; with `join CHANNEL` it says `ready`, publishes each
