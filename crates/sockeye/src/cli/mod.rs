@@ -4,9 +4,13 @@
 //! does, which is in `server` and `tool`.
 
 mod check;
+mod connect;
 mod explain;
 mod failure;
+mod join;
+mod listen;
 mod log;
+mod probe;
 mod publish;
 mod serve;
 mod subscribe;
@@ -37,6 +41,12 @@ enum Verb {
     Token(token::Token),
     /// Check a configuration, or print every key with its value and what it does
     Check(check::Check),
+    /// Connect standard input and output to an address
+    Connect(Box<connect::Connect>),
+    /// Listen on an address, and join who comes with standard input and output or with a command
+    Listen(Box<listen::Listen>),
+    /// Say whether addresses are ready, with the time of each step
+    Probe(probe::Probe),
     /// Explain an address: its layers, options, privileges and calls
     Explain(explain::Explain),
 }
@@ -51,6 +61,9 @@ pub fn run() -> u8 {
         Verb::Sub(subscribe) => subscribe.run(),
         Verb::Token(token) => token.run(),
         Verb::Check(check) => check.run(),
+        Verb::Connect(connect) => connect.run(),
+        Verb::Listen(listen) => listen.run(),
+        Verb::Probe(probe) => probe.run(),
         Verb::Explain(explain) => explain.run(),
     };
     match result {

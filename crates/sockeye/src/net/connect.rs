@@ -7,6 +7,7 @@ use super::framed::Framed;
 use super::kind::{FramedKind, Kind, StreamKind};
 use super::option::message_bytes_max;
 use super::socket::{ByteStream, Core, Socket};
+use super::timing::{Timings, timed};
 use super::transport::Transport;
 use super::{Error, ErrorKind, Listener, Result, descriptor, handshake, process, tcp, tls, unix};
 use crate::address::{Address, Base, Layer};
@@ -96,19 +97,34 @@ impl Connector {
     /// # Errors
     /// Says which step failed, and what to try.
     pub async fn connect(self) -> Result<Socket> {
+        self.connect_timed().await.0
+    }
+
+    /// Connects, and tells how long each step took, also of those before one that failed.
+    pub async fn connect_timed(self) -> (Result<Socket>, Timings) {
+        let mut timings = Timings::default();
+        let outcome = self.build(&mut timings).await;
+        (outcome, timings)
+    }
+
+    async fn build(&self, timings: &mut Timings) -> Result<Socket> {
         let address = &self.address;
         let kind = Kind::of(address)?;
         let name = address.shown();
         let core = match &address.base {
-            Base::Udp(at) => Core::Datagram(Box::new(connect_udp(address, at).await?)),
+            Base::Udp(at) => {
+                let datagram = timed(&mut timings.connect, connect_udp(address, at)).await?;
+                Core::Datagram(Box::new(datagram))
+            }
             Base::UnixDatagram(at) => Core::Datagram(Box::new(connect_unix(address, at)?)),
             _ => {
-                let mut transport = self.open().await?;
+                let mut transport = self.open(timings).await?;
                 if needs_tls(address) {
-                    transport = tls::connect(address, transport).await?;
+                    transport = timed(&mut timings.tls, tls::connect(address, transport)).await?;
                 }
                 if kind == Kind::Message(FramedKind::WebSocket) {
-                    Core::WebSocket(Box::new(handshake::connect(address, transport, &self.headers).await?))
+                    let handshake = handshake::connect(address, transport, &self.headers);
+                    Core::WebSocket(Box::new(timed(&mut timings.handshake, handshake).await?))
                 } else {
                     stream_core(address, kind, transport)
                 }
@@ -118,16 +134,18 @@ impl Connector {
     }
 
     /// The stream at the bottom.
-    async fn open(&self) -> Result<Transport> {
+    async fn open(&self, timings: &mut Timings) -> Result<Transport> {
         let address = &self.address;
         Ok(match &address.base {
-            Base::Unix(name) => Transport::Unix(unix::connect(address, name).await?),
+            Base::Unix(name) => {
+                Transport::Unix(timed(&mut timings.connect, unix::connect(address, name)).await?)
+            }
             Base::Exec(_) | Base::Shell(_) => process::start(address, &self.environment)?,
             Base::File(_) | Base::Descriptor(_) | Base::Standard => descriptor::open(address).await?,
             base => {
                 let at = address.host_port();
                 let at = at.ok_or_else(|| Error::usage(address, format!("{} is no stream", base.name())))?;
-                Transport::Tcp(tcp::connect(address, at).await?)
+                Transport::Tcp(tcp::connect(address, at, timings).await?)
             }
         })
     }

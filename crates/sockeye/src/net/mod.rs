@@ -39,6 +39,7 @@
 mod channel;
 mod connect;
 mod datagram;
+pub(crate) mod der;
 mod descriptor;
 mod error;
 mod framed;
@@ -56,12 +57,14 @@ mod setting;
 mod socket;
 mod split;
 mod tcp;
+mod timing;
 mod tls;
 mod transport;
 mod unix;
 mod websocket;
 
 pub use connect::{Connector, Draft, ToAddress};
+pub(crate) use der::{date_text as certificate_date, unix_now};
 pub use error::{Error, ErrorKind, Result};
 pub use kind::{DatagramKind, FramedKind, Kind, StreamKind, Traits};
 pub use listener::Listener;
@@ -69,3 +72,4 @@ pub use message::{Close, Message, MessageKind};
 pub use peer::Peer;
 pub use socket::Socket;
 pub use split::{ReceiveHalf, SendHalf};
+pub use timing::Timings;

@@ -19,7 +19,7 @@ use super::outgoing::Outgoing;
 use super::peer::Peer;
 use super::transport::Transport;
 use super::websocket::{WebSocket, poll_fill};
-use super::{Connector, Error, ErrorKind, Result, ToAddress};
+use super::{Connector, Error, ErrorKind, Result, ToAddress, der};
 
 /// How long a close may wait for the peer's answer.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -185,6 +185,12 @@ impl Socket {
     /// The state of TLS, of a socket that has it: version, cipher, protocol, the peer's certificates.
     pub fn tls(&self) -> Option<&rustls::CommonState> {
         self.core.transport().and_then(Transport::tls)
+    }
+
+    /// When the peer's certificate ends, in seconds of Unix time, of a socket with TLS.
+    pub fn certificate_ends_at(&self) -> Option<i64> {
+        let chain = self.tls()?.peer_certificates()?;
+        der::not_after(chain.first()?)
     }
 
     /// Receives pings and pongs as messages, too. Pings are answered in any case. Without meaning where there are none.

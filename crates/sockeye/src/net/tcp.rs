@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 
 use super::option::{BACKLOG, apply_ip, apply_tcp};
 use super::resolve::{resolve, resolve_local, step};
+use super::timing::{Timings, timed};
 use super::{Error, Result};
 use crate::address::{Address, HostPort, Options};
 
@@ -17,13 +18,14 @@ use crate::address::{Address, HostPort, Options};
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
 /// Connects to a host.
-pub(super) async fn connect(address: &Address, at: &HostPort) -> Result<TcpStream> {
-    let candidates = resolve(address, at).await?;
+pub(super) async fn connect(address: &Address, at: &HostPort, timings: &mut Timings) -> Result<TcpStream> {
+    let candidates = timed(&mut timings.name, resolve(address, at)).await?;
     let local = match &address.options.bind {
         Some(local) => resolve_local(address, local).await?,
         None => Vec::new(),
     };
-    let stream = step(address, "connecting", race(&candidates, &local, &address.options)).await?;
+    let racing = step(address, "connecting", race(&candidates, &local, &address.options));
+    let stream = timed(&mut timings.connect, racing).await?;
     stream.map_err(|error| Error::system(address.shown(), "cannot connect", error))
 }
 

@@ -1,17 +1,33 @@
 //! The client's side: what speaks to a server, as opposed to being one.
 //!
-//! Deliberately absent: flags and exit codes, which are in `cli`.
+//! `publish`, `subscribe` and `link` are clients of a Sockeye server; `connect`, `listen` and `probe` join any two sockets, on
+//! `net`: `bridge` is how, `frame` how messages stand on a stream, `show` how people read them. Deliberately absent: flags and
+//! exit codes, which are in `cli`.
 
+mod bridge;
+mod connect;
 mod error;
 mod explain;
+mod frame;
 mod gram;
 mod link;
+mod listen;
+mod probe;
 mod publish;
+mod run;
 mod secure;
+mod show;
 mod subscribe;
 
+pub use bridge::{Ours, Rules, Tally, bridge};
+pub use connect::{Connect, Stats, connect};
 pub use error::ToolError;
 pub use explain::{Explanation, explain};
+pub use frame::{Deframer, Frame, Item, Kept};
 pub use link::Link;
+pub use listen::{Listen, With, listen};
+pub use probe::{Finding, Probe, probe};
 pub use publish::{Payload, publish};
+pub use run::{run, tell};
+pub use show::Show;
 pub use subscribe::{Format, Hearing, subscribe};

@@ -14,8 +14,9 @@ use tracing::{info, warn};
 
 use super::certificate::{Certificate, Facts, Resolver, read_chain};
 use super::figures::TlsFigures;
-use super::{TlsError, der, self_signed, watch};
+use super::{TlsError, self_signed, watch};
 use crate::config::{ClientCertificate, TlsConfig, TlsVersion};
+use crate::net::der;
 use crate::server::stamp::Stamps;
 
 /// The protocol that is spoken inside, beside those without a name (RFC 7301).

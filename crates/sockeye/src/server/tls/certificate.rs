@@ -12,8 +12,8 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
 use super::TlsError;
-use super::der;
 use crate::config::CertificateFiles;
+use crate::net::der;
 
 /// A certificate that fits its key.
 pub(super) struct Certificate {

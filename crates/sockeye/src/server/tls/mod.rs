@@ -10,7 +10,6 @@
 
 mod acceptor;
 mod certificate;
-mod der;
 mod door;
 mod error;
 mod figures;

@@ -5,8 +5,9 @@
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::PrivateKeyDer;
 
+use super::TlsError;
 use super::certificate::Certificate;
-use super::{TlsError, der};
+use crate::net::der;
 
 /// Makes a certificate for this machine and the names given.
 pub(super) fn make(names: &[String], provider: &CryptoProvider) -> Result<Certificate, TlsError> {

@@ -11,7 +11,7 @@ use rustls::unbuffered::{
 };
 use rustls::{HandshakeKind, ServerConfig};
 
-use super::der;
+use crate::net::der;
 use crate::server::kernel::Secured;
 
 /// The library's part of a connection.

@@ -45,7 +45,7 @@ fn take_tagged<'a>(input: &mut &'a [u8], tag: u8) -> Option<&'a [u8]> {
 }
 
 /// When a certificate ends, in seconds of Unix time.
-pub(super) fn not_after(certificate: &[u8]) -> Option<i64> {
+pub(crate) fn not_after(certificate: &[u8]) -> Option<i64> {
     let mut input = certificate;
     let mut certificate = take_tagged(&mut input, SEQUENCE)?;
     let mut fields = take_tagged(&mut certificate, SEQUENCE)?;
@@ -100,14 +100,14 @@ fn unix_seconds(tag: u8, text: &[u8]) -> Option<i64> {
 }
 
 /// A day of the Gregorian calendar.
-pub(super) struct Date {
-    pub(super) year: i64,
-    pub(super) month: i64,
-    pub(super) day: i64,
+pub(crate) struct Date {
+    pub(crate) year: i64,
+    pub(crate) month: i64,
+    pub(crate) day: i64,
 }
 
 /// The day of a moment, given in seconds of Unix time.
-pub(super) fn date(unix_seconds: i64) -> Date {
+pub(crate) fn date(unix_seconds: i64) -> Date {
     let days = unix_seconds.div_euclid(86_400) + 719_468;
     let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
     let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
@@ -122,18 +122,18 @@ pub(super) fn date(unix_seconds: i64) -> Date {
 }
 
 /// The same as text: `2026-03-01`.
-pub(super) fn date_text(unix_seconds: i64) -> String {
+pub(crate) fn date_text(unix_seconds: i64) -> String {
     let Date { year, month, day } = date(unix_seconds);
     format!("{year:04}-{month:02}-{day:02}")
 }
 
 /// The time.
-pub(super) fn unix_now() -> i64 {
+pub(crate) fn unix_now() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64)
 }
 
 /// A name (the content of its sequence) as text, such as `CN=ana, O=Example`. What has no letters here is left out.
-pub(super) fn name_text(mut name: &[u8]) -> String {
+pub(crate) fn name_text(mut name: &[u8]) -> String {
     let mut text = String::new();
     while let Some(mut set) = take_tagged(&mut name, SET) {
         while let Some(mut pair) = take_tagged(&mut set, SEQUENCE) {

@@ -1,0 +1,106 @@
+//! `sockeye connect`: the flags of connecting.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::join::{Join, parse_time};
+use super::{Exit, Failure};
+use crate::address::Address;
+use crate::net::Message;
+use crate::tool::{self, Stats};
+
+/// Connect standard input and output to an address
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    sockeye connect tcp:localhost:7000                       as nc does, and waits for the answer\n  \
+    printf ping | sockeye connect udp:192.0.2.7:9            prints the reply\n  \
+    sockeye connect wss://example.org/live                   each line is a message\n  \
+    sockeye connect --frame jsonl ws://localhost:7000/ < in.jsonl > out.jsonl\n  \
+    sockeye connect 'wss://example.org/live#token=env:TOKEN' --reconnect --hello '{\"sub\":\"a\"}'\n\n\
+    The end of input is told to the peer, whose answer is awaited without a limit (--linger sets one).\n\
+    Exit codes: 3 name not found, 4 refused, 5 timed out, 6 TLS, 7 handshake refused, 8 ended early.")]
+pub(super) struct Connect {
+    /// The address; `sockeye explain ADDRESS` tells what it means
+    address: Address,
+    #[command(flatten)]
+    join: Join,
+    /// Add a header to a WebSocket's request
+    #[arg(long, value_name = "NAME: VALUE", value_parser = parse_header)]
+    header: Vec<(String, String)>,
+    /// Offer a subprotocol of WebSocket; may be given several times
+    #[arg(long, value_name = "NAME")]
+    subprotocol: Vec<String>,
+    /// Send this first, on each connection
+    #[arg(long, value_name = "MESSAGE")]
+    hello: Vec<String>,
+    /// Send this file first, on each connection
+    #[arg(long, value_name = "FILE")]
+    hello_file: Vec<PathBuf>,
+    /// Connect again when the connection breaks, after a growing random pause
+    #[arg(long)]
+    reconnect: bool,
+    /// How long each step of connecting may take [default: 10s]
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    timeout: Option<Duration>,
+    /// Tell times and amounts at the end, on standard error
+    #[arg(long)]
+    stats: bool,
+    /// Tell them as one JSON object
+    #[arg(long, requires = "stats")]
+    json: bool,
+}
+
+impl Connect {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let rules = self.join.rules(&self.address, true);
+        let mut address = self.address;
+        if let Some(timeout) = self.timeout {
+            if !address.options_known().any(|(name, ..)| name == "timeout") {
+                let why = format!("{}: --timeout has no step to bound there", address.shown());
+                return Err(Failure::new(Exit::Usage, why));
+            }
+            address.options.timeout = Some(timeout);
+        }
+        let is_websocket = address.options_known().any(|(name, ..)| name == "subprotocol");
+        if !(is_websocket || self.header.is_empty() && self.subprotocol.is_empty()) {
+            let why = format!("{}: --header and --subprotocol are for WebSockets", address.shown());
+            return Err(Failure::new(Exit::Usage, why));
+        }
+        if !self.subprotocol.is_empty() {
+            address.options.subprotocol = Some(crate::address::List(self.subprotocol));
+        }
+        let mut hello: Vec<Message> = self.hello.into_iter().map(Message::text).collect();
+        for path in self.hello_file {
+            let bytes = std::fs::read(&path).map_err(|error| {
+                Failure::new(Exit::Usage, format!("cannot read {}: {error}", path.display()))
+            })?;
+            hello.push(match String::from_utf8(bytes) {
+                Ok(text) => Message::text(text),
+                Err(error) => Message::binary(error.into_bytes()),
+            });
+        }
+        let stats = match (self.stats, self.json) {
+            (true, true) => Some(Stats::Json),
+            (true, false) => Some(Stats::Text),
+            (false, _) => None,
+        };
+        if address.options.insecure == Some(true) {
+            tool::tell("any certificate is trusted: whoever is in between can read and change everything");
+        }
+        let plan =
+            tool::Connect { address, headers: self.header, hello, reconnect: self.reconnect, rules, stats };
+        Ok(tool::run(tool::connect(&plan))?)
+    }
+}
+
+/// Reads `Name: value`.
+fn parse_header(text: &str) -> Result<(String, String), String> {
+    match text.split_once(':') {
+        Some((name, value)) if !name.trim().is_empty() => {
+            Ok((name.trim().to_owned(), value.trim().to_owned()))
+        }
+        _ => Err("write NAME: VALUE".into()),
+    }
+}

@@ -1,0 +1,325 @@
+//! Two sockets joined, in both directions, with the contract of their ends.
+//!
+//! One is ours (standard input and output, a child process), the other is the peer's. The end of our input becomes a
+//! half-close, or a close behind everything that was sent; the other direction goes on until the peer ends, without a limit
+//! unless one is asked for. Messages keep their boundaries by a framing. Deliberately absent: opening and accepting.
+
+use std::cell::Cell;
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+use tokio::time::{sleep, sleep_until};
+
+use super::frame::{Deframer, Frame, Item, Kept, write, write_close};
+use super::show::Show;
+use crate::address::Shape;
+use crate::net::{Close, Error, ErrorKind, Message, MessageKind, ReceiveHalf, Result, SendHalf, Socket};
+
+/// How two sockets are joined.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// How messages stand on our stream.
+    pub frame: Frame,
+    /// What our messages are; by their bytes if that is not said.
+    pub kind: Option<MessageKind>,
+    /// How long the peer may go on after our input ended.
+    pub linger: Option<Duration>,
+    /// How long a datagram socket waits for an answer after our input ended, and after each answer.
+    pub wait: Duration,
+    /// The largest message that is read from our stream.
+    pub message_bytes_max: usize,
+    /// How what is received is written for people.
+    pub show: Show,
+    /// Whether the end of the peer ends everything, as for standard input and output. A child process goes on until it has
+    /// answered.
+    pub ends_with_peer: bool,
+}
+
+/// Our end: it outlives a connection that breaks, with what was read and not sent.
+#[derive(Debug)]
+pub struct Ours {
+    receive: ReceiveHalf,
+    send: SendHalf,
+    deframer: Deframer,
+    /// What is being sent.
+    pending: Option<Message>,
+    /// How the input ended, once it has.
+    ended: Option<Close>,
+}
+
+impl Ours {
+    /// Begins with a stream of ours.
+    pub fn new(socket: Socket, rules: &Rules) -> Ours {
+        let (receive, send) = socket.split();
+        let deframer = Deframer::new(rules.frame, rules.kind, rules.message_bytes_max);
+        Ours { receive, send, deframer, pending: None, ended: None }
+    }
+
+    /// The stream again.
+    pub fn into_socket(self) -> Socket {
+        match self.receive.reunite(self.send) {
+            Ok(socket) => socket,
+            Err(_) => unreachable!("both halves were made by one split"),
+        }
+    }
+}
+
+/// What went through.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Messages, or pieces of a stream, that were sent.
+    pub sent: u64,
+    /// Their bytes.
+    pub sent_bytes: u64,
+    /// Messages, or pieces of a stream, that were received.
+    pub received: u64,
+    /// Their bytes.
+    pub received_bytes: u64,
+}
+
+/// Counters that both directions share.
+#[derive(Default)]
+struct Counters {
+    tally: Cell<Tally>,
+    last_received: Cell<Option<Instant>>,
+}
+
+/// How our input ended.
+enum InputEnd {
+    /// In good order; the peer was told.
+    Told,
+    /// The peer takes no more.
+    Refused(Error),
+}
+
+/// Joins our end and a peer until both directions have ended, or the connection breaks.
+///
+/// # Errors
+/// When the connection breaks, a message does not fit, or a limit is passed.
+pub async fn bridge(ours: &mut Ours, mut theirs: Socket, rules: &Rules) -> (Result<()>, Tally) {
+    if rules.frame == Frame::Jsonl {
+        theirs.show_control(true);
+    }
+    let shape = theirs.kind().shape();
+    let half_closes = theirs.traits().half_close && !rules.ends_with_peer;
+    let name = theirs.name().to_owned();
+    let (mut receive, mut send) = theirs.split();
+    let counters = Counters::default();
+    let Ours { receive: our_receive, send: our_send, deframer, pending, ended } = ours;
+    let mut input = Input { from: our_receive, deframer, pending, ended };
+    let outcome = {
+        let outwards = outwards(&mut input, &mut send, shape, &counters, &name);
+        let inwards = inwards(&mut receive, our_send, shape, rules, &counters);
+        join(outwards, inwards, shape, half_closes, rules, &counters, &name).await
+    };
+    let _ = our_send.flush().await;
+    (outcome, counters.tally.get())
+}
+
+/// The part of our end that is read.
+struct Input<'a> {
+    from: &'a mut ReceiveHalf,
+    deframer: &'a mut Deframer,
+    pending: &'a mut Option<Message>,
+    ended: &'a mut Option<Close>,
+}
+
+async fn join(
+    outwards: impl Future<Output = Result<InputEnd>>,
+    inwards: impl Future<Output = Result<()>>,
+    shape: Shape,
+    half_closes: bool,
+    rules: &Rules,
+    counters: &Counters,
+    name: &str,
+) -> Result<()> {
+    tokio::pin!(outwards, inwards);
+    // Until our input ends, both go on.
+    let input_end = tokio::select! {
+        biased;
+        outcome = &mut inwards => {
+            outcome?;
+            // The peer has ended. What goes the other way goes on where that is possible; else it is told if something of
+            // our input is there already and cannot be sent.
+            let rest = if half_closes { Some(outwards.await) } else { poll_once(&mut outwards).await };
+            return match rest {
+                Some(Err(error)) => Err(error),
+                Some(Ok(InputEnd::Refused(error))) => Err(error),
+                _ => Ok(()),
+            };
+        }
+        outcome = &mut outwards => outcome?,
+    };
+    let refused = match input_end {
+        InputEnd::Refused(error) => Some(error),
+        InputEnd::Told => None,
+    };
+    let ended = Instant::now();
+    let limit = async {
+        if shape == Shape::Datagram {
+            loop {
+                let last = counters.last_received.get().map_or(ended, |last| last.max(ended));
+                let until = last + rules.wait;
+                if until <= Instant::now() {
+                    return Ok(());
+                }
+                sleep_until(until.into()).await;
+            }
+        }
+        match rules.linger {
+            Some(linger) => {
+                sleep(linger).await;
+                let what = format!("the peer had not ended {} ms after our input did", linger.as_millis());
+                Err(Error::new(ErrorKind::EndedEarly, name, what)
+                    .with_hint("its answer may be incomplete; a longer --linger, or none, waits for it"))
+            }
+            None => std::future::pending().await,
+        }
+    };
+    let outcome = tokio::select! {
+        biased;
+        outcome = &mut inwards => outcome,
+        outcome = limit => outcome,
+    };
+    match (outcome, refused) {
+        (Ok(()), Some(error)) => Err(error),
+        (outcome, _) => outcome,
+    }
+}
+
+/// Polls a future once more, without waiting for it.
+async fn poll_once<T>(future: &mut (impl Future<Output = T> + Unpin)) -> Option<T> {
+    std::future::poll_fn(|cx| {
+        std::task::Poll::Ready(match std::pin::Pin::new(&mut *future).poll(cx) {
+            std::task::Poll::Ready(outcome) => Some(outcome),
+            std::task::Poll::Pending => None,
+        })
+    })
+    .await
+}
+
+/// From our stream to the peer. Whatever was read and not sent stays with the input when this is dropped or fails.
+async fn outwards(
+    input: &mut Input<'_>,
+    to: &mut SendHalf,
+    shape: Shape,
+    counters: &Counters,
+    name: &str,
+) -> Result<InputEnd> {
+    loop {
+        while let Some(message) = input.pending.clone() {
+            let bytes = message.bytes.len();
+            if let Err(error) = to.send(message).await {
+                return refused(error);
+            }
+            let mut tally = counters.tally.get();
+            tally.sent += 1;
+            tally.sent_bytes += bytes as u64;
+            counters.tally.set(tally);
+            *input.pending = None;
+        }
+        // What came whole before a mistake or an end is sent before it.
+        match input.deframer.pop() {
+            Some(Item::Message(message)) => {
+                *input.pending = Some(message);
+                continue;
+            }
+            Some(Item::Close(close)) => *input.ended = Some(close),
+            None => {}
+        }
+        if let Some(close) = input.ended.clone() {
+            return match to.finish_with(close).await {
+                Ok(()) => Ok(InputEnd::Told),
+                Err(error) => refused(error),
+            };
+        }
+        let broken = |why: String| Error::new(ErrorKind::Usage, name, format!("our input: {why}"));
+        match input.from.recv().await? {
+            Some(message) if shape == Shape::Stream => *input.pending = Some(message),
+            Some(message) => input.deframer.push(&message.bytes).map_err(broken)?,
+            None => {
+                input.deframer.finish().map_err(broken)?;
+                *input.ended = Some(Close::normal());
+            }
+        }
+    }
+}
+
+/// A peer that takes no more may still have said something that is to be read first.
+fn refused(error: Error) -> Result<InputEnd> {
+    if error.kind() == ErrorKind::EndedEarly && !error.to_string().contains("does not fit") {
+        return Ok(InputEnd::Refused(error));
+    }
+    Err(error)
+}
+
+/// From the peer to our stream.
+async fn inwards(
+    from: &mut ReceiveHalf,
+    to: &mut SendHalf,
+    shape: Shape,
+    rules: &Rules,
+    counters: &Counters,
+) -> Result<()> {
+    let mut out = Vec::new();
+    let mut told_of_lines = false;
+    while let Some(message) = from.recv().await? {
+        let mut tally = counters.tally.get();
+        tally.received += 1;
+        tally.received_bytes += message.bytes.len() as u64;
+        counters.tally.set(tally);
+        counters.last_received.set(Some(Instant::now()));
+        if shape == Shape::Stream && rules.show == Show::Plain {
+            if !deliver(to, message).await? {
+                return Ok(());
+            }
+            continue;
+        }
+        out.clear();
+        let kept = match rules.show {
+            Show::Plain => write(rules.frame, &message, &mut out).map_err(|why| {
+                Error::new(ErrorKind::Usage, from.peer(), format!("a message cannot be written: {why}"))
+            })?,
+            Show::Hex | Show::Terminal { .. } => {
+                rules.show.write(&message, shape, &mut out);
+                Kept::Whole
+            }
+        };
+        if kept == Kept::Lines && !told_of_lines {
+            told_of_lines = true;
+            super::tell(
+                "a message holds line breaks, so it is written as several lines: --frame jsonl keeps messages apart",
+            );
+        }
+        if !deliver(to, Message::binary(std::mem::take(&mut out))).await? {
+            return Ok(());
+        }
+    }
+    let Some(close) = from.closed() else {
+        if !rules.ends_with_peer {
+            to.finish().await?;
+        }
+        return Ok(());
+    };
+    write_close(rules.frame, &close, &mut out);
+    if !out.is_empty() {
+        deliver(to, Message::binary(out)).await?;
+    }
+    match close.code {
+        // Nothing more to say, or going away: an end in good order.
+        None | Some(1000 | 1001) => Ok(()),
+        Some(code) => {
+            let what = format!("the peer closed with code {code} {}", close.reason);
+            Err(Error::new(ErrorKind::EndedEarly, from.peer(), what.trim_end()))
+        }
+    }
+}
+
+/// Writes to our stream; `false` when whoever reads it has heard enough.
+async fn deliver(to: &mut SendHalf, message: Message) -> Result<bool> {
+    match to.send(message).await {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::EndedEarly => Ok(false),
+        Err(error) => Err(error),
+    }
+}

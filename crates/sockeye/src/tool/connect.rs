@@ -1,0 +1,140 @@
+//! Connecting standard input and output to an address.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use tokio::time::sleep;
+
+use super::bridge::{Ours, Rules, Tally, bridge};
+use super::tell;
+use crate::address::{Address, Base};
+use crate::net::{Connector, ErrorKind, Message, Result, Socket, Timings};
+
+/// The first pause before connecting again, and the longest.
+const PAUSE_MIN: Duration = Duration::from_millis(200);
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+
+/// What `connect` does.
+#[derive(Clone, Debug)]
+pub struct Connect {
+    /// Where to.
+    pub address: Address,
+    /// Headers of a WebSocket's request.
+    pub headers: Vec<(String, String)>,
+    /// What is said first, on each connection.
+    pub hello: Vec<Message>,
+    /// Connect again when the connection breaks.
+    pub reconnect: bool,
+    /// How the two are joined.
+    pub rules: Rules,
+    /// Tell figures at the end.
+    pub stats: Option<Stats>,
+}
+
+/// How figures are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stats {
+    /// For people.
+    Text,
+    /// One JSON object.
+    Json,
+}
+
+/// Connects, and joins standard input and output with the peer until both have ended.
+///
+/// # Errors
+/// Those of connecting, and of an end that was not in good order.
+pub async fn connect(plan: &Connect) -> Result<()> {
+    let began = Instant::now();
+    let mut pause = PAUSE_MIN;
+    let mut ours = Ours::new(Socket::connect(Address::new(Base::Standard)).await?, &plan.rules);
+    loop {
+        let mut connector = Connector::new(&plan.address)?;
+        for (name, value) in &plan.headers {
+            connector = connector.header(name, value);
+        }
+        let (connected, timings) = connector.connect_timed().await;
+        let (outcome, tally) = match connected {
+            Ok(socket) => {
+                pause = PAUSE_MIN;
+                converse(plan, &mut ours, socket).await
+            }
+            Err(error) => (Err(error), Tally::default()),
+        };
+        if let Some(stats) = plan.stats {
+            tell_stats(stats, &plan.address, &timings, began.elapsed(), tally, outcome.as_ref().err());
+        }
+        match outcome {
+            Err(error) if plan.reconnect && is_passing(error.kind()) => {
+                // A random part keeps many clients from coming back at once.
+                let wait = pause.mul_f64(0.5 + 0.5 * fraction());
+                tell(format_args!("{error}; connecting again in {} ms", wait.as_millis()));
+                sleep(wait).await;
+                pause = (pause * 2).min(PAUSE_MAX);
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+async fn converse(plan: &Connect, ours: &mut Ours, mut socket: Socket) -> (Result<()>, Tally) {
+    for message in &plan.hello {
+        if let Err(error) = socket.send(message.clone()).await {
+            return (Err(error), Tally::default());
+        }
+    }
+    bridge(ours, socket, &plan.rules).await
+}
+
+/// Whether it may be well the next time.
+fn is_passing(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::Unreachable | ErrorKind::TimedOut | ErrorKind::EndedEarly | ErrorKind::NameNotFound
+    )
+}
+
+/// A random number from 0 to 1.
+fn fraction() -> f64 {
+    let mut bytes = [0; 4];
+    let _ = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
+    f64::from(u32::from_ne_bytes(bytes)) / f64::from(u32::MAX)
+}
+
+fn tell_stats(
+    stats: Stats,
+    address: &Address,
+    timings: &Timings,
+    whole: Duration,
+    tally: Tally,
+    error: Option<&crate::net::Error>,
+) {
+    let milliseconds = |time: Duration| (time.as_secs_f64() * 1e6).round() / 1e3;
+    let steps: serde_json::Map<String, serde_json::Value> =
+        timings.steps().map(|(name, time)| (format!("{name}_ms"), json!(milliseconds(time)))).collect();
+    match stats {
+        Stats::Json => super::run::tell_json(&json!({
+            "address": address.shown(),
+            "steps": steps,
+            "whole_ms": milliseconds(whole),
+            "sent": tally.sent,
+            "sent_bytes": tally.sent_bytes,
+            "received": tally.received,
+            "received_bytes": tally.received_bytes,
+            "error": error.map(ToString::to_string),
+        })),
+        Stats::Text => {
+            let steps: Vec<String> =
+                timings.steps().map(|(name, time)| format!("{name} {} ms", milliseconds(time))).collect();
+            tell(format_args!(
+                "{}; sent {} bytes in {} pieces, received {} bytes in {} pieces, {} ms in all",
+                steps.join(", "),
+                tally.sent_bytes,
+                tally.sent,
+                tally.received_bytes,
+                tally.received,
+                milliseconds(whole)
+            ));
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! Whether an address is ready: each step of connecting, timed; the certificate's end; the first byte, if one is waited for.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use crate::address::Address;
+use crate::net::{Connector, Error, ErrorKind, Message, Result, Timings, certificate_date, unix_now};
+
+/// How long to rest between two attempts.
+const REST: Duration = Duration::from_millis(250);
+
+/// What `probe` does.
+#[derive(Clone, Debug)]
+pub struct Probe {
+    /// Where to.
+    pub addresses: Vec<Address>,
+    /// Try again for so long.
+    pub wait: Option<Duration>,
+    /// Wait so long for a first byte, after saying this.
+    pub first_byte: Option<Duration>,
+    /// What is said before the first byte is waited for.
+    pub send: Option<Message>,
+    /// A certificate that ends within so many days is a failure.
+    pub certificate_days: Option<u64>,
+}
+
+/// What was found out about one address.
+#[derive(Debug)]
+pub struct Finding {
+    /// The address.
+    pub address: String,
+    /// Whether it is ready, or why not.
+    pub outcome: Result<()>,
+    timings: Timings,
+    first_byte: Option<Duration>,
+    peer: Option<String>,
+    certificate_ends_at: Option<i64>,
+    attempts: u32,
+}
+
+/// Probes all addresses at once, each until it is ready or its time is over; they are told in the order given.
+pub async fn probe(plan: &Probe, mut tell: impl FnMut(&Finding)) -> Vec<Finding> {
+    let mut under_way = JoinSet::new();
+    for (index, address) in plan.addresses.iter().enumerate() {
+        let (plan, address) = (plan.clone(), address.clone());
+        under_way.spawn(async move { (index, until_ready(&plan, &address).await) });
+    }
+    let mut found: Vec<Option<Finding>> = plan.addresses.iter().map(|_| None).collect();
+    let mut told = 0;
+    while let Some(outcome) = under_way.join_next().await {
+        let Ok((index, finding)) = outcome else { continue };
+        found[index] = Some(finding);
+        while let Some(Some(finding)) = found.get(told) {
+            tell(finding);
+            told += 1;
+        }
+    }
+    found.into_iter().flatten().collect()
+}
+
+async fn until_ready(plan: &Probe, address: &Address) -> Finding {
+    let began = Instant::now();
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
+        let finding = once(plan, address, attempts).await;
+        let may_become = |error: &Error| !matches!(error.kind(), ErrorKind::Usage | ErrorKind::Permission);
+        let goes_on = plan.wait.is_some_and(|wait| began.elapsed() + REST < wait);
+        match &finding.outcome {
+            Err(error) if may_become(error) && goes_on => sleep(REST).await,
+            _ => return finding,
+        }
+    }
+}
+
+async fn once(plan: &Probe, address: &Address, attempts: u32) -> Finding {
+    let mut finding = Finding {
+        address: address.shown(),
+        outcome: Ok(()),
+        timings: Timings::default(),
+        first_byte: None,
+        peer: None,
+        certificate_ends_at: None,
+        attempts,
+    };
+    let (connected, timings) = match Connector::new(address) {
+        Ok(connector) => connector.connect_timed().await,
+        Err(error) => (Err(error), Timings::default()),
+    };
+    finding.timings = timings;
+    let mut socket = match connected {
+        Ok(socket) => socket,
+        Err(error) => {
+            finding.outcome = Err(error);
+            return finding;
+        }
+    };
+    finding.peer = Some(socket.peer().to_string());
+    finding.certificate_ends_at = socket.certificate_ends_at();
+    if let (Some(ends), Some(days)) = (finding.certificate_ends_at, plan.certificate_days) {
+        let left = (ends - unix_now()).div_euclid(86_400);
+        if left < i64::try_from(days).unwrap_or(i64::MAX) {
+            let what = format!("the certificate ends on {}, in {left} days", certificate_date(ends));
+            finding.outcome = Err(Error::new(ErrorKind::Threshold, address.shown(), what));
+            return finding;
+        }
+    }
+    if let Some(message) = &plan.send
+        && let Err(error) = socket.send(message.clone()).await
+    {
+        finding.outcome = Err(error);
+        return finding;
+    }
+    if let Some(bound) = plan.first_byte {
+        let began = Instant::now();
+        finding.outcome = match tokio::time::timeout(bound, socket.recv()).await {
+            Ok(Ok(Some(_))) => {
+                finding.first_byte = Some(began.elapsed());
+                Ok(())
+            }
+            Ok(Ok(None)) => {
+                let what = "the peer ended before it said anything";
+                Err(Error::new(ErrorKind::EndedEarly, address.shown(), what))
+            }
+            Ok(Err(error)) => Err(error),
+            Err(_) => {
+                let what = format!("no byte came within {} ms", bound.as_millis());
+                Err(Error::new(ErrorKind::TimedOut, address.shown(), what)
+                    .with_hint("does the peer speak first? --send says something to it"))
+            }
+        };
+    }
+    if finding.outcome.is_ok() {
+        // In good order, but not at any price: who is probed should not count it as a broken connection.
+        let _ = tokio::time::timeout(Duration::from_secs(1), socket.close()).await;
+    }
+    finding
+}
+
+impl Finding {
+    fn steps(&self) -> Vec<(&'static str, Duration)> {
+        self.timings.steps().chain(self.first_byte.map(|time| ("first byte", time))).collect()
+    }
+
+    /// One line for people.
+    pub fn to_text(&self) -> String {
+        let steps: Vec<String> = self
+            .steps()
+            .into_iter()
+            .map(|(name, time)| format!("{name} {:.2} ms", time.as_secs_f64() * 1e3))
+            .collect();
+        let mut line = match &self.outcome {
+            Ok(()) => format!("ready      {}", self.address),
+            Err(error) => format!("not ready  {error}"),
+        };
+        if !steps.is_empty() {
+            line.push_str("  ");
+            line.push_str(&steps.join(", "));
+        }
+        if let Some(ends) = self.certificate_ends_at {
+            line.push_str(&format!(", certificate until {}", certificate_date(ends)));
+        }
+        if self.attempts > 1 {
+            line.push_str(&format!(", {} attempts", self.attempts));
+        }
+        line
+    }
+
+    /// One object for programs.
+    pub fn to_json(&self) -> Value {
+        let steps: serde_json::Map<String, Value> = self
+            .steps()
+            .into_iter()
+            .map(|(name, time)| {
+                let milliseconds = (time.as_secs_f64() * 1e6).round() / 1e3;
+                (format!("{}_ms", name.replace(' ', "_")), json!(milliseconds))
+            })
+            .collect();
+        let error = self.outcome.as_ref().err();
+        json!({
+            "address": self.address,
+            "ready": error.is_none(),
+            "error": error.map(ToString::to_string),
+            "exit_code": error.map_or(0, |error| error.kind().exit_code()),
+            "steps": steps,
+            "peer": self.peer,
+            "certificate_ends": self.certificate_ends_at.map(certificate_date),
+            "attempts": self.attempts,
+        })
+    }
+}
