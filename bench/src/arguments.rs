@@ -59,6 +59,8 @@ pub(crate) enum Cell {
     Shards,
     /// One publisher, 1,000 subscribers: what compression costs, and saves
     Deflate,
+    /// Echo over TLS, handshakes and idle memory, beside a bare loop around the same library
+    Tls,
     /// The echo of tokio-tungstenite and fastwebsockets
     Peers,
     /// User memory of 10,000 subscribed WebSockets
@@ -78,6 +80,7 @@ impl Cell {
             Self::Fanout => cell::fanout::measure(bench, report),
             Self::Shards => cell::shards::measure(bench, report),
             Self::Deflate => cell::deflate::measure(bench, report),
+            Self::Tls => cell::tls::measure(bench, report),
             Self::Peers => cell::peers::measure(bench, report),
             Self::Memory => cell::memory::measure(bench, report),
             Self::Datagrams => cell::datagrams::measure(bench, report),

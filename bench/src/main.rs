@@ -9,7 +9,7 @@
 //! scheduler's accounting.
 //!
 //! The binary also contains the programs it compares with (`floor` and `peer`), which it starts as processes of
-//! their own. Absent on purpose: measurements across a network, over TLS, and of several cores.
+//! their own. Absent on purpose: measurements across a network, and of more than two cores.
 
 mod arguments;
 mod cell;
@@ -22,6 +22,7 @@ mod peer;
 mod poller;
 mod process;
 mod report;
+mod tls_floor;
 
 use std::process::ExitCode;
 
@@ -39,6 +40,7 @@ fn main() -> anyhow::Result<ExitCode> {
     match words.first().map(String::as_str) {
         Some("floor") => floor::main(&words[1..]).map(|()| ExitCode::SUCCESS),
         Some("datagram-floor") => datagram_floor::main().map(|()| ExitCode::SUCCESS),
+        Some("tls-floor") => tls_floor::main(&words[1..]).map(|()| ExitCode::SUCCESS),
         Some("peer") => peer::main(&words[1..]).map(|()| ExitCode::SUCCESS),
         _ => measure_all(&Arguments::parse()),
     }

@@ -15,6 +15,7 @@ use anyhow::{Context as _, bail};
 
 use crate::floor::Floor;
 use crate::peer::Peer;
+use crate::tls_floor::TlsFloor;
 
 /// A program that can be measured.
 #[derive(Clone, Copy, Debug)]
@@ -23,10 +24,14 @@ pub(crate) enum Program {
     Sockeye,
     /// `sockeye serve` on so many shards.
     Sharded(u16),
+    /// `sockeye serve` on one shard, with a certificate.
+    Secure,
     /// A bare loop.
     Floor(Floor),
     /// A bare loop that receives datagrams.
     DatagramFloor,
+    /// A bare loop around the TLS library.
+    TlsFloor(TlsFloor),
     /// Another echo server.
     Peer(Peer),
 }
@@ -35,8 +40,8 @@ impl Program {
     /// What tables call it.
     pub(crate) fn name(&self) -> &'static str {
         match self {
-            Self::Sockeye | Self::Sharded(_) => "sockeye",
-            Self::Floor(_) | Self::DatagramFloor => "floor",
+            Self::Sockeye | Self::Sharded(_) | Self::Secure => "sockeye",
+            Self::Floor(_) | Self::DatagramFloor | Self::TlsFloor(_) => "floor",
             Self::Peer(peer) => peer.name(),
         }
     }
@@ -59,6 +64,18 @@ impl Process {
                 if let Program::Sharded(shards) = program {
                     command.args(["--shards", &shards.to_string()]);
                 }
+                command
+            }
+            Program::Secure => {
+                let files = crate::generator::secure::certificate()?;
+                let mut command = Command::new(server);
+                command.args(["serve", "--listen", "tcp:127.0.0.1:0", "--json", "--shards", "1"]);
+                command.arg("--tls-certificate").arg(&files.certificate).arg("--tls-key").arg(&files.key);
+                command
+            }
+            Program::TlsFloor(floor) => {
+                let mut command = Command::new(std::env::current_exe()?);
+                command.args(floor.to_words()?);
                 command
             }
             Program::Floor(floor) => {

@@ -9,13 +9,24 @@ Deliberately absent: a wait of a fixed length. Every wait is for a message, with
 
 import asyncio
 import json
+import os
+import ssl
 import sys
 
-from websockets.asyncio.client import connect
+from websockets.asyncio.client import connect as connect_to
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 
 PATIENCE_SECONDS = 20
+
+# Whoever names a certificate to trust wants TLS.
+CA = os.environ.get("CLIENTS_CA")
+TLS = ssl.create_default_context(cafile=CA) if CA else None
+SCHEME = "wss" if CA else "ws"
+
+
+def connect(url, **options):
+    return connect_to(url, ssl=TLS, **options)
 
 
 async def receive(socket):
@@ -41,7 +52,7 @@ async def ask(socket, request):
 
 async def check_protocol(server):
     """What one connection publishes on /ws, another hears, in order and with its kind."""
-    async with connect(f"ws://{server}/ws") as hearer, connect(f"ws://{server}/ws") as publisher:
+    async with connect(f"{SCHEME}://{server}/ws") as hearer, connect(f"{SCHEME}://{server}/ws") as publisher:
         hello, _ = await ask(publisher, {"hello": 1, "id": 0})
         assert hello["server"].startswith("sockeye/"), hello
         subscribed, _ = await ask(hearer, {"sub": "clients/python", "id": "s"})
@@ -59,11 +70,11 @@ async def check_protocol(server):
 
 async def check_resuming(server):
     """Who was away reads on from the position of the last message heard."""
-    async with connect(f"ws://{server}/ws") as publisher:
+    async with connect(f"{SCHEME}://{server}/ws") as publisher:
         first, _ = await ask(publisher, {"pub": "clients/python/away", "data": "1", "id": 1})
         for text in ("2", "3"):
             await ask(publisher, {"pub": "clients/python/away", "data": text, "id": text})
-        async with connect(f"ws://{server}/ws") as returned:
+        async with connect(f"{SCHEME}://{server}/ws") as returned:
             request = {"sub": "clients/python/away", "since": first["at"], "id": 1}
             answer, early = await ask(returned, request)
             assert answer["recovered"] is True and early == [], (answer, early)
@@ -76,7 +87,7 @@ async def check_resuming(server):
 
 async def check_raw(server):
     """On /ch/NAME a frame is a message: no envelope, and text stays text and bytes stay bytes."""
-    url = f"ws://{server}/ch/clients/python/raw"
+    url = f"{SCHEME}://{server}/ch/clients/python/raw"
     async with connect(url) as one, connect(f"{url}?pub=0") as other:
         for payload in ("text", b"\x00\xff\n", '{"a":1}'):
             await one.send(payload)
@@ -89,14 +100,14 @@ async def check_compression(server):
     text = "the same again and " * 1_000
     small = ClientPerMessageDeflateFactory(server_max_window_bits=12, client_max_window_bits=12)
     for bits, options in ((15, {}), (12, {"extensions": [small]})):
-        async with connect(f"ws://{server}/echo", **options) as socket:
+        async with connect(f"{SCHEME}://{server}/echo", **options) as socket:
             (extension,) = socket.protocol.extensions
             assert extension.remote_no_context_takeover, extension
             assert extension.remote_max_window_bits == bits, extension
             for payload in (text, text.encode(), "short"):
                 await socket.send(payload)
                 assert await receive(socket) == payload
-    url = f"ws://{server}/ch/clients/python/compressed"
+    url = f"{SCHEME}://{server}/ch/clients/python/compressed"
     async with connect(url) as one, connect(f"{url}?pub=0", compression=None) as other:
         await one.send(text)
         assert await receive(other) == text
@@ -106,8 +117,8 @@ async def check_compression(server):
 async def check_lines(server):
     """The same grammar as lines over TCP, from Python without any library."""
     host, port = server.rsplit(":", 1)
-    reader, writer = await asyncio.open_connection(host, int(port))
-    async with connect(f"ws://{server}/ch/clients/python/lines?pub=0") as hearer:
+    reader, writer = await asyncio.open_connection(host, int(port), ssl=TLS)
+    async with connect(f"{SCHEME}://{server}/ch/clients/python/lines?pub=0") as hearer:
         writer.write(b'{"pub":"clients/python/lines","data":"from a line","id":1}\n')
         answer = json.loads(await asyncio.wait_for(reader.readline(), PATIENCE_SECONDS))
         assert answer["ok"] == 1, answer
@@ -119,7 +130,7 @@ async def check_lines(server):
 async def check_foreign_origin(server):
     """A page from elsewhere is refused before anything happens."""
     try:
-        async with connect(f"ws://{server}/ws", origin="http://elsewhere.example"):
+        async with connect(f"{SCHEME}://{server}/ws", origin="http://elsewhere.example"):
             raise AssertionError("a foreign Origin was let in")
     except InvalidStatus as refusal:
         assert refusal.response.status_code == 403, refusal
@@ -127,7 +138,7 @@ async def check_foreign_origin(server):
 
 async def join(server, channel):
     """Hears and publishes on the raw socket until the input ends."""
-    async with connect(f"ws://{server}/ch/{channel}") as socket:
+    async with connect(f"{SCHEME}://{server}/ch/{channel}") as socket:
         print("ready", flush=True)
 
         async def hear():

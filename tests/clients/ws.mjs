@@ -1,14 +1,19 @@
 // npm's `ws` as a client: /ws, the raw socket /ch/NAME, /echo, and compression.
 
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 
 import { bytesMoved, load, Queue, run, within } from "./support.mjs";
 
 const { WebSocket } = load("ws");
 
+// Whoever names a certificate to trust wants TLS.
+const ca = process.env.CLIENTS_CA && readFileSync(process.env.CLIENTS_CA);
+const scheme = ca ? "wss" : "ws";
+
 /** An open socket and the queue of its messages: text as a string, binary as a Buffer. */
 async function open(url) {
-  const socket = new WebSocket(url);
+  const socket = new WebSocket(url, { ca });
   const heard = new Queue();
   socket.on("message", (data, isBinary) => heard.push(isBinary ? data : data.toString()));
   await within(
@@ -29,8 +34,8 @@ function close(socket) {
 }
 
 async function protocol(server) {
-  const hearer = await open(`ws://${server}/ws`);
-  const publisher = await open(`ws://${server}/ws`);
+  const hearer = await open(`${scheme}://${server}/ws`);
+  const publisher = await open(`${scheme}://${server}/ws`);
   hearer.socket.send('{"sub":"clients/ws","self":false,"id":1}');
   assert.equal(JSON.parse(await hearer.next("the answer to sub")).ok, 1);
 
@@ -51,7 +56,7 @@ async function protocol(server) {
 }
 
 async function compression(server) {
-  const { socket, next } = await open(`ws://${server}/echo`);
+  const { socket, next } = await open(`${scheme}://${server}/echo`);
   assert.match(socket.extensions, /permessage-deflate/);
   const text = "the same again and ".repeat(1_000);
   const before = await bytesMoved(server);
@@ -65,7 +70,7 @@ async function compression(server) {
 }
 
 async function mistakes(server) {
-  const { socket, next } = await open(`ws://${server}/ws`);
+  const { socket, next } = await open(`${scheme}://${server}/ws`);
   socket.send('{"dance":1,"id":7}');
   const unknown = JSON.parse(await next("the error"));
   assert.deepEqual([unknown.error, unknown.code, unknown.retry], [7, "unknown_verb", false]);
@@ -76,7 +81,7 @@ async function mistakes(server) {
 }
 
 async function raw(server) {
-  const url = `ws://${server}/ch/clients/ws/raw`;
+  const url = `${scheme}://${server}/ch/clients/ws/raw`;
   const one = await open(url);
   const other = await open(`${url}?pub=0`);
   for (const payload of ["text", Buffer.from([0, 255, 10]), '{"a":1}', "x".repeat(100_000)]) {
@@ -93,7 +98,7 @@ async function raw(server) {
 }
 
 async function echo(server) {
-  const { socket, next } = await open(`ws://${server}/echo`);
+  const { socket, next } = await open(`${scheme}://${server}/echo`);
   const payloads = ["", "반향", Buffer.from([1, 2, 3]), Buffer.alloc(70_000, 7)];
   for (const payload of payloads) socket.send(payload);
   for (const payload of payloads) assert.deepEqual(await next("the echo"), payload);
@@ -109,7 +114,7 @@ async function echo(server) {
 }
 
 async function join(server, channel, heard) {
-  const { socket } = await open(`ws://${server}/ws`);
+  const { socket } = await open(`${scheme}://${server}/ws`);
   const subscribed = new Promise((resolve) => {
     socket.on("message", (data) => {
       const message = JSON.parse(data.toString());

@@ -140,7 +140,8 @@ fn check(workspace: &Workspace, binary: &Path, proxy: &Proxy) -> Result<Outcome>
     if !proxy.config.is_empty() {
         the_clients_address_comes_through(&running)?;
     }
-    let foreign = match clients::check_python_through_proxy(workspace, &format!("127.0.0.1:{}", running.port)) {
+    let foreign = match clients::check_python_through_proxy(workspace, &format!("127.0.0.1:{}", running.port))
+    {
         Ok(()) => "; Python's websockets",
         Err(error) if error.is::<Missing>() => "",
         Err(error) => return Err(error.context("Python's websockets")),

@@ -9,6 +9,7 @@ pub(crate) mod memory;
 pub(crate) mod pairs;
 pub(crate) mod peers;
 pub(crate) mod shards;
+pub(crate) mod tls;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -7,5 +7,6 @@ pub(crate) mod counter;
 pub(crate) mod framing;
 pub(crate) mod http;
 pub(crate) mod payload;
+pub(crate) mod secure;
 pub(crate) mod socket;
 pub(crate) mod tail;

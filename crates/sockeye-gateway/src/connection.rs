@@ -433,10 +433,10 @@ impl Connection {
         }
     }
 
-    /// The stream below turned out to be encrypted: what is said here is said in private, and begins from here.
-    pub fn handle_secured(&mut self, now: Now, limits: &Limits) {
+    /// The stream below turned out to be encrypted, and has until then to agree on how.
+    pub fn came_by_tls(&mut self, deadline_ms: u64) {
         self.transport = Transport::Tls;
-        self.expect_input_by(now.ms + limits.first_byte_timeout_ms);
+        self.expect_input_by(deadline_ms);
     }
 
     /// Everything queued for this connection was written, and its peer has ended its side.

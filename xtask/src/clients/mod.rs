@@ -6,6 +6,7 @@
 mod cross;
 mod curl;
 mod nc;
+mod tls;
 
 use std::path::Path;
 use std::process::Command;
@@ -29,6 +30,7 @@ pub(crate) fn steps(workspace: &Workspace, binary: &Path, report: &mut Report) {
         });
     }
     report.step("curl", || curl::check(workspace, &Server::start(binary, &[])?));
+    tls::steps(workspace, binary, report);
     report.step("nc", || nc::check(workspace, &Server::start(binary, &[])?));
     report.step("all clients on one channel", || cross::check(workspace, &Server::start(binary, &[])?));
 }
@@ -66,7 +68,7 @@ impl Script {
             command.env("CLIENTS_PACKAGES", node.folder);
             command
         };
-        if self.file == "browser.mjs" {
+        if self.file.ends_with("browser.mjs") {
             let names = ["chromium", "chromium-browser", "google-chrome-stable", "google-chrome"];
             command.env("CLIENTS_CHROMIUM", tools::program(workspace, &names, "chromium")?);
         }

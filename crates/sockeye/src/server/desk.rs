@@ -112,7 +112,7 @@ impl Desk {
                 return if gone { Fate::Ends("gone", None) } else { fate };
             }
             Ok(length) => length,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return self.rest(peer),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return self.rest(peer, buffer.len()),
             Err(error) => return Fate::Ends("lost", Some(error)),
         };
         // A short read has emptied the socket, and new data makes a new edge; but after an end none will come.
@@ -135,26 +135,37 @@ impl Desk {
 
     /// There is nothing to read from a connection: it rests until an edge, unless there is news of it.
     #[cold]
-    fn rest(&mut self, peer: &mut Peer<impl Stream>) -> Fate {
-        match peer.stream.take_news() {
-            None => {
-                peer.readable = false;
-                peer.ended_edge = false;
-                return Fate::Stays;
+    fn rest(&mut self, peer: &mut Peer<impl Stream>, buffer_bytes: usize) -> Fate {
+        let Some(news) = peer.stream.take_news() else {
+            peer.readable = false;
+            peer.ended_edge = false;
+            return Fate::Stays;
+        };
+        // An edge that was an end is the last one.
+        if peer.ended_edge || !peer.stream.is_emptied(0, buffer_bytes) {
+            self.list(peer);
+        } else {
+            peer.readable = false;
+        }
+        self.heed(peer, news);
+        self.settle(peer)
+    }
+
+    /// Heeds what a stream has come to know of itself.
+    fn heed(&mut self, peer: &mut Peer<impl Stream>, news: News) {
+        match news {
+            News::Waits => {}
+            News::HandshakeBegan => {
+                peer.machine.came_by_tls(self.now.ms + self.server_limits.handshake_timeout_ms);
             }
-            Some(News::Waits) => {}
-            Some(News::HandshakeBegan) => {
-                peer.machine.expect_input_by(self.now.ms + self.server_limits.handshake_timeout_ms);
-            }
-            Some(News::Secured(secured)) => {
-                peer.machine.handle_secured(self.now, &self.limits);
+            News::Secured(secured) => {
+                peer.machine.expect_input_by(self.now.ms + self.limits.first_byte_timeout_ms);
                 let Secured { version, suite, resumed, client } = *secured;
                 debug!(parent: &peer.span, version, suite, resumed, client, "secured");
+                // What did not go along with an answer goes by itself.
+                peer.stream.flush();
             }
         }
-        // What came along with the news is still to be read.
-        self.list(peer);
-        self.settle(peer)
     }
 
     /// Lists a connection that has more to give, if it may.
@@ -330,6 +341,10 @@ impl Desk {
     }
 
     fn settle_change(&mut self, peer: &mut Peer<impl Stream>) -> Fate {
+        // The first input may come along with the end of a handshake.
+        if let Some(news) = peer.stream.take_news() {
+            self.heed(peer, news);
+        }
         if let Some((before, after)) = peer.machine.take_change() {
             self.figures.changed(before, after);
             peer.span.record("protocol", after.as_str());

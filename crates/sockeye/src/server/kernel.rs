@@ -176,7 +176,7 @@ pub trait Stream {
         length < offered
     }
 
-    /// What it has come to know of itself. Asked for when there was nothing to read, until there is none.
+    /// What it has come to know of itself. Asked for when there was nothing to read, and when a connection has changed.
     fn take_news(&mut self) -> Option<News> {
         None
     }

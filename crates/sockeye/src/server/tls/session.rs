@@ -53,6 +53,11 @@ impl Outgoing {
         self.length = 0;
     }
 
+    pub(super) fn put(&mut self, bytes: &[u8]) {
+        self.room(bytes.len())[..bytes.len()].copy_from_slice(bytes);
+        self.length += bytes.len();
+    }
+
     /// Room for at least so many bytes more.
     fn room(&mut self, bytes: usize) -> &mut [u8] {
         if self.buffer.len() - self.length < bytes {

@@ -4,8 +4,7 @@
 //! the library and the kernel. So a socket keeps, while there is any:
 //!
 //! - the session's `partial`: ciphertext that begins a record which is not whole;
-//! - `ready`: plain text that came along with the end of the handshake, until the loop has been told of that, or that is
-//!   more than the connection's share;
+//! - `ready`: plain text that is more than the connection's share;
 //! - `unsent`: ciphertext that the kernel did not take. Its plain text counts as written, since it cannot be encrypted
 //!   again; until it is gone nothing more is taken, and the connection does not end.
 //!
@@ -55,6 +54,8 @@ pub(in crate::server) struct TlsSocket {
     session: Session,
     ready: Vec<u8>,
     unsent: Vec<u8>,
+    /// What is unsent could be sent, but something will be said in a moment, and it can go along with that.
+    holds_back: bool,
     /// The last read took everything that the kernel had.
     is_drained: bool,
     /// The peer has ended its side.
@@ -95,6 +96,7 @@ impl TlsSocket {
             session: Session::new(config).map_err(io::Error::other)?,
             ready: Vec::new(),
             unsent: Vec::new(),
+            holds_back: false,
             is_drained,
             has_ended: false,
             is_truncated: false,
@@ -193,7 +195,7 @@ impl TlsSocket {
             scratch.incoming[..held].copy_from_slice(self.session.partial());
             let input = &mut scratch.incoming[..held + received];
             match self.take_in(input, buffer, &mut scratch.outgoing)? {
-                // What there is to tell comes first: plain text may have come along with it, and the end behind that.
+                // What there is to tell comes before the end.
                 0 if self.must_tell() => return Err(io::ErrorKind::WouldBlock.into()),
                 0 if self.has_ended => return Ok(0),
                 0 if self.is_drained => return Err(io::ErrorKind::WouldBlock.into()),
@@ -225,7 +227,12 @@ impl TlsSocket {
         let mut roomy = vec![0; if buffer.len() < input.len() { input.len() } else { 0 }];
         let plain = if roomy.is_empty() { &mut *buffer } else { &mut roomy[..] };
         let step = self.session.receive(input, plain, outgoing);
-        if !outgoing.bytes().is_empty() {
+        let is_secured = self.handshake.is_some() && !self.session.is_handshaking() && step.error.is_none();
+        if is_secured && step.plain > 0 && self.unsent.is_empty() {
+            // The end of the handshake, with tickets; the answer to what came along with it follows.
+            self.unsent = outgoing.bytes().to_vec();
+            self.holds_back = !self.unsent.is_empty();
+        } else if !outgoing.bytes().is_empty() {
             self.send(outgoing.bytes())?;
         }
         self.has_ended |= step.ended;
@@ -235,13 +242,11 @@ impl TlsSocket {
             self.count_failure(Failure::Other);
             let why = "a TLS message is longer than 32 KiB";
             self.error = Some(io::Error::new(io::ErrorKind::InvalidData, why));
-        } else if self.handshake.is_some() && !self.session.is_handshaking() {
+        } else if is_secured {
             self.handshake = None;
             let secured = self.session.secured();
             self.figures.count_done(secured.resumed);
             self.news = Some(News::Secured(Box::new(secured)));
-            self.ready = plain[..step.plain].to_vec();
-            return Ok(0);
         }
         if step.plain == 0
             && let Some(error) = self.error.take()
@@ -317,6 +322,9 @@ impl TlsSocket {
         let mut written = 0;
         for part in bytes.chunks(PLAIN_BYTES_MAX) {
             outgoing.clear();
+            if std::mem::take(&mut self.holds_back) {
+                outgoing.put(&std::mem::take(&mut self.unsent));
+            }
             self.session.encrypt(part, outgoing)?;
             written += part.len();
             self.send(outgoing.bytes())?;
@@ -328,10 +336,10 @@ impl TlsSocket {
     }
 
     fn check_writable(&mut self) -> io::Result<()> {
-        if !self.unsent.is_empty() {
+        if !self.unsent.is_empty() && !self.holds_back {
             self.send_unsent()?;
         }
-        if self.unsent.is_empty() { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) }
+        if self.unsent.is_empty() || self.holds_back { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) }
     }
 
     /// Sends ciphertext; what the kernel does not take is kept.
@@ -351,6 +359,7 @@ impl TlsSocket {
     }
 
     fn send_unsent(&mut self) -> io::Result<()> {
+        self.holds_back = false;
         while !self.unsent.is_empty() {
             match retry(|| self.tcp.write(&self.unsent)) {
                 Ok(length) if length == self.unsent.len() => self.unsent = Vec::new(),
@@ -381,7 +390,8 @@ impl TlsSocket {
 
     /// Whether only a new edge can bring something to read.
     pub(in crate::server) fn is_drained(&self) -> bool {
-        self.is_drained && !self.has_ended && self.ready.is_empty() && self.error.is_none()
+        let waits = self.handshake.as_ref().is_some_and(|handshake| !handshake.is_admitted);
+        self.is_drained && !waits && !self.has_ended && self.ready.is_empty() && self.error.is_none()
     }
 
     pub(in crate::server) fn take_news(&mut self) -> Option<News> {
@@ -401,7 +411,8 @@ impl TlsSocket {
 
     /// Says that nothing more will come, and nothing else.
     pub(in crate::server) fn farewell(&mut self) {
-        if self.is_finished {
+        // Who has cut the connection hears nothing any more.
+        if self.is_finished || self.is_truncated {
             return;
         }
         self.is_finished = true;
