@@ -23,6 +23,7 @@ mod origin;
 mod proxied;
 mod raw;
 mod reload;
+mod reload_under_load;
 mod rights;
 mod service;
 mod shards;

@@ -1,12 +1,7 @@
-//! A configuration that is read again while the server runs: what takes effect, what says that it does not, and that nobody
-//! notices.
+//! A configuration that is read again while the server runs: what takes effect, what says that it does not, and what is kept.
+//!
+//! That nobody notices is shown under load (`reload_under_load.rs`).
 
-use std::thread;
-
-use serde_json::json;
-
-use crate::client::WebSocket;
-use crate::http_client::{Response, request};
 use crate::world::Server;
 
 /// Changes the file, asks for it to be read, and waits until every shard goes by it.
@@ -100,47 +95,4 @@ fn rules_take_effect_on_channels_that_are_there() {
     reload(&server, "[[channels]]\npattern = \"c\"\nmessages = 1\n");
 
     assert_eq!(kept(&server), 1);
-}
-
-#[test]
-fn under_constant_load_no_message_and_no_connection_is_lost() {
-    const MESSAGES: u64 = 4_000;
-    const RELOADS: u64 = 8;
-    let server = Server::start();
-    let mut lines = server.lines();
-    lines.ask(r#"{"sub":"load","id":1}"#);
-    let mut socket = WebSocket::open(&server, "/ws");
-    socket.ask(r#"{"sub":"load","id":1}"#);
-    let mut events = server.http();
-    events.send(&request("GET", "/ch/load", &[("Accept", "text/event-stream")], b""));
-    Response::read_head(&mut events.0);
-    events.event();
-    let mut publisher = server.lines();
-
-    thread::scope(|scope| {
-        let hearers = [
-            scope.spawn(|| (0..MESSAGES).all(|number| lines.receive()["data"] == json!(number))),
-            scope.spawn(|| (0..MESSAGES).all(|number| socket.object()["data"] == json!(number))),
-            scope.spawn(|| (0..MESSAGES).all(|number| events.event().1["data"] == json!(number))),
-        ];
-        for number in 0..MESSAGES {
-            let answer = publisher.ask(&format!(r#"{{"pub":"load","data":{number},"id":{number}}}"#));
-            assert_eq!(answer["ok"], json!(number), "{answer}");
-            if number % (MESSAGES / RELOADS) == 0 {
-                let size = 100 + number;
-                server.rewrite(&format!(
-                    "origins = [\"https://o{number}.example\"]\n[limits]\nmessage_bytes_max = {size}\n\
-                     ping_interval = \"{}s\"\n[history]\nmessages = {}\n",
-                    1 + number % 20,
-                    50 + number
-                ));
-                server.hang_up();
-            }
-        }
-        for hearer in hearers {
-            assert!(hearer.join().unwrap(), "every message, in order");
-        }
-    });
-    assert!(server.metric("sockeye_config_reloads_total{outcome=\"ok\"}") > 0);
-    assert_eq!(publisher.ask(r#"{"ping":1}"#), json!({"pong": 1}));
 }
