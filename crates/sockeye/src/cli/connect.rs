@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::join::{Join, parse_time};
+use super::join::{Join, parse_time, set_timeout};
 use super::{Exit, Failure};
-use crate::address::Address;
+use crate::address::{Address, Shape};
 use crate::net::Message;
 use crate::tool::{self, Stats};
 
@@ -32,13 +32,13 @@ pub(super) struct Connect {
     /// Offer a subprotocol of WebSocket; may be given several times
     #[arg(long, value_name = "NAME")]
     subprotocol: Vec<String>,
-    /// Send this first, on each connection
+    /// Send this first, on each connection; on a stream, as a line
     #[arg(long, value_name = "MESSAGE")]
     hello: Vec<String>,
-    /// Send this file first, on each connection
+    /// Send this file first, as it is, on each connection
     #[arg(long, value_name = "FILE")]
     hello_file: Vec<PathBuf>,
-    /// Connect again when the connection breaks, after a growing random pause
+    /// Connect again when the connection ends before our input does, after a growing random pause
     #[arg(long)]
     reconnect: bool,
     /// How long each step of connecting may take [default: 10s]
@@ -57,11 +57,7 @@ impl Connect {
         let rules = self.join.rules(&self.address, true);
         let mut address = self.address;
         if let Some(timeout) = self.timeout {
-            if !address.options_known().any(|(name, ..)| name == "timeout") {
-                let why = format!("{}: --timeout has no step to bound there", address.shown());
-                return Err(Failure::new(Exit::Usage, why));
-            }
-            address.options.timeout = Some(timeout);
+            set_timeout(&mut address, timeout)?;
         }
         let is_websocket = address.options_known().any(|(name, ..)| name == "subprotocol");
         if !(is_websocket || self.header.is_empty() && self.subprotocol.is_empty()) {
@@ -71,7 +67,9 @@ impl Connect {
         if !self.subprotocol.is_empty() {
             address.options.subprotocol = Some(crate::address::List(self.subprotocol));
         }
-        let mut hello: Vec<Message> = self.hello.into_iter().map(Message::text).collect();
+        let line_end = if address.shape() == Shape::Stream { "\n" } else { "" };
+        let mut hello: Vec<Message> =
+            self.hello.into_iter().map(|text| Message::text(text + line_end)).collect();
         for path in self.hello_file {
             let bytes = std::fs::read(&path).map_err(|error| {
                 Failure::new(Exit::Usage, format!("cannot read {}: {error}", path.display()))

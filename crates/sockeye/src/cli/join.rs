@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::{Exit, Failure};
 use crate::address::unit::{parse_bytes, parse_milliseconds};
 use crate::address::{Address, Shape};
 use crate::net::MessageKind;
@@ -68,4 +69,14 @@ impl Join {
 /// Reads a time for a flag.
 pub(super) fn parse_time(text: &str) -> Result<Duration, String> {
     parse_milliseconds(text).map(Duration::from_millis)
+}
+
+/// Bounds each step of connecting to an address.
+pub(super) fn set_timeout(address: &mut Address, timeout: Duration) -> Result<(), Failure> {
+    if !address.options_known().any(|(name, ..)| name == "timeout") {
+        let why = format!("{}: --timeout has no step to bound there", address.shown());
+        return Err(Failure::new(Exit::Usage, why));
+    }
+    address.options.timeout = Some(timeout);
+    Ok(())
 }

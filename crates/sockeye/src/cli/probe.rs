@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::Failure;
-use super::join::parse_time;
+use super::join::{parse_time, set_timeout};
 use crate::address::Address;
 use crate::net::Message;
 use crate::tool;
@@ -48,9 +48,9 @@ impl Probe {
     pub(super) fn run(self) -> Result<(), Failure> {
         let json = self.json;
         let mut addresses = self.addresses;
-        for address in &mut addresses {
-            if self.timeout.is_some() && address.options_known().any(|(name, ..)| name == "timeout") {
-                address.options.timeout = self.timeout;
+        if let Some(timeout) = self.timeout {
+            for address in &mut addresses {
+                set_timeout(address, timeout)?;
             }
         }
         let plan = tool::Probe {

@@ -118,9 +118,11 @@ impl Connector {
             }
             Base::UnixDatagram(at) => Core::Datagram(Box::new(connect_unix(address, at)?)),
             _ => {
+                let prepared = needs_tls(address).then(|| tls::prepare(address)).transpose()?;
                 let mut transport = self.open(timings).await?;
-                if needs_tls(address) {
-                    transport = timed(&mut timings.tls, tls::connect(address, transport)).await?;
+                if let Some(prepared) = prepared {
+                    let handshake = tls::connect(address, prepared, transport);
+                    transport = timed(&mut timings.tls, handshake).await?;
                 }
                 if kind == Kind::Message(FramedKind::WebSocket) {
                     let handshake = handshake::connect(address, transport, &self.headers);

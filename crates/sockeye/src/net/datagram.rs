@@ -64,7 +64,6 @@ pub(super) enum Carrier {
 
 /// Makes a UDP socket that sends to a host, and hears only it unless it is a group.
 pub(super) async fn connect_udp(address: &Address, at: &HostPort) -> Result<Datagram> {
-    let failed = |error| Error::system(address.shown(), "cannot connect", error);
     let options = &address.options;
     let candidates = resolve(address, at).await?;
     let locals = match &options.bind {
@@ -93,7 +92,10 @@ pub(super) async fn connect_udp(address: &Address, at: &HostPort) -> Result<Data
             Err(error) => last_error = error,
         }
     }
-    Err(failed(last_error))
+    let is_forbidden = last_error.kind() == io::ErrorKind::PermissionDenied;
+    let error = Error::system(address.shown(), "cannot connect", last_error);
+    // udp(7): the one thing that a UDP socket must be allowed to do.
+    Err(if is_forbidden { error.with_hint("is it a broadcast address? broadcast allows it") } else { error })
 }
 
 /// Makes a UDP socket with a local address, for each family that the host stands for.

@@ -21,6 +21,7 @@ struct Inner {
     address: String,
     what: String,
     hint: Option<String>,
+    http_status: Option<u16>,
     source: Option<io::Error>,
 }
 
@@ -66,7 +67,14 @@ impl Error {
     /// Makes an error: what was being done or what is wrong, without the address.
     pub fn new(kind: ErrorKind, address: impl fmt::Display, what: impl Into<String>) -> Error {
         let what = what.into();
-        Error(Box::new(Inner { kind, address: address.to_string(), what, hint: None, source: None }))
+        Error(Box::new(Inner {
+            kind,
+            address: address.to_string(),
+            what,
+            hint: None,
+            http_status: None,
+            source: None,
+        }))
     }
 
     /// What the error is about.
@@ -82,6 +90,16 @@ impl Error {
     /// The operating system's code, if it gave one.
     pub fn os_code(&self) -> Option<i32> {
         self.0.source.as_ref().and_then(io::Error::raw_os_error)
+    }
+
+    /// The status by which an HTTP server refused a handshake.
+    pub fn http_status(&self) -> Option<u16> {
+        self.0.http_status
+    }
+
+    pub(super) fn with_http_status(mut self, status: Option<u16>) -> Error {
+        self.0.http_status = status;
+        self
     }
 
     /// Adds what to try.
@@ -124,6 +142,7 @@ impl Error {
             address: address.to_string(),
             what: format!("{step}: {}", plain(&source)),
             hint: hint.map(str::to_owned),
+            http_status: None,
             source: Some(source),
         };
         Error(Box::new(inner))

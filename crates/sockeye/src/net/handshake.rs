@@ -93,7 +93,11 @@ pub(super) async fn connect(
                 }
                 _ => "is that a WebSocket server?",
             };
-            Err(failed(error.to_string()).with_hint(hint))
+            let status = match &error {
+                UpgradeResponseError::Status { status, .. } => Some(*status),
+                _ => None,
+            };
+            Err(failed(error.to_string()).with_hint(hint).with_http_status(status))
         }
         (answer, None) if answer.is_empty() => {
             Err(failed("the server closed the connection without an answer".into())

@@ -19,7 +19,7 @@ use crate::address::{Address, Base};
 pub(super) struct Process {
     child: Child,
     input: Option<ChildStdin>,
-    output: ChildStdout,
+    output: Option<ChildStdout>,
 }
 
 /// Starts the command of an `exec:` or `sh:` address, with these variables in its environment.
@@ -47,7 +47,7 @@ pub(super) fn start(address: &Address, environment: &[(String, String)]) -> Resu
         command.spawn().map_err(|error| Error::system(address.shown(), "cannot start the command", error))?;
     let pipes = child.stdin.take().zip(child.stdout.take());
     let (input, output) = pipes.expect("both were asked for");
-    Ok(Transport::Process(Box::new(Process { child, input: Some(input), output })))
+    Ok(Transport::Process(Box::new(Process { child, input: Some(input), output: Some(output) })))
 }
 
 impl Process {
@@ -55,9 +55,11 @@ impl Process {
         self.child.id()
     }
 
-    /// Waits until the child has ended.
+    /// Waits until the child has ended. Nobody reads what it still prints, as at the end of every broken pipe, so it cannot
+    /// wait for us while we wait for it.
     pub(super) async fn wait(&mut self) -> io::Result<ExitStatus> {
         self.input = None;
+        self.output = None;
         self.child.wait().await
     }
 }
@@ -68,7 +70,10 @@ impl AsyncRead for Process {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().output).poll_read(cx, buffer)
+        match &mut self.get_mut().output {
+            Some(output) => Pin::new(output).poll_read(cx, buffer),
+            None => Poll::Ready(Ok(())),
+        }
     }
 }
 

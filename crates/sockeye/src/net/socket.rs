@@ -317,7 +317,8 @@ impl Socket {
         Ok(())
     }
 
-    /// Waits for the end of a child process, and tells how it ended; `None` for what is no process.
+    /// Closes the standard input and output of a child process, waits for its end, and tells how it ended; `None` for what
+    /// is no process.
     ///
     /// # Errors
     /// The system's.

@@ -18,8 +18,14 @@ use super::transport::Transport;
 use super::{Error, ErrorKind, Result};
 use crate::address::{Address, File};
 
-/// Shakes hands as a client.
-pub(super) async fn connect(address: &Address, transport: Transport) -> Result<Transport> {
+/// What a client shakes hands with, and the name that it expects.
+pub(super) struct Prepared {
+    connector: TlsConnector,
+    name: ServerName<'static>,
+}
+
+/// Reads what the handshake of a client needs: before there is a connection that would wait for it.
+pub(super) fn prepare(address: &Address) -> Result<Prepared> {
     let config = client_config(address)?;
     let host = match (&address.options.server_name, address.host_port()) {
         (Some(name), _) => name.clone(),
@@ -28,7 +34,16 @@ pub(super) async fn connect(address: &Address, transport: Transport) -> Result<T
     };
     let name = ServerName::try_from(host.clone())
         .map_err(|_| Error::usage(address, format!("{host:?} cannot be the name of a certificate")))?;
-    let handshake = TlsConnector::from(Arc::new(config)).connect(name, transport);
+    Ok(Prepared { connector: TlsConnector::from(Arc::new(config)), name })
+}
+
+/// Shakes hands as a client.
+pub(super) async fn connect(
+    address: &Address,
+    prepared: Prepared,
+    transport: Transport,
+) -> Result<Transport> {
+    let handshake = prepared.connector.connect(prepared.name, transport);
     let outcome = step(address, "the TLS handshake", handshake).await?;
     let tls = outcome.map_err(|error| failed(address, error))?;
     Ok(Transport::Tls(Box::new(tls.into())))

@@ -31,9 +31,13 @@ pub struct Rules {
     /// How what is received is written for people.
     pub show: Show,
     /// Whether the end of the peer ends everything, as for standard input and output. A child process goes on until it has
-    /// answered.
+    /// answered; when it has, it is over, and the peer has only [`LAST_WORDS`] to end by itself.
     pub ends_with_peer: bool,
 }
+
+/// How long a peer may go on after the command that served it has ended its output, unless `linger` says so: what it
+/// still sends is heard by nobody, but closing at once could destroy what it has not read yet.
+pub const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// Our end: it outlives a connection that breaks, with what was read and not sent.
 #[derive(Debug)]
@@ -45,6 +49,8 @@ pub struct Ours {
     pending: Option<Message>,
     /// How the input ended, once it has.
     ended: Option<Close>,
+    /// A peer was told of that end, behind everything that was sent.
+    told: bool,
 }
 
 impl Ours {
@@ -52,7 +58,12 @@ impl Ours {
     pub fn new(socket: Socket, rules: &Rules) -> Ours {
         let (receive, send) = socket.split();
         let deframer = Deframer::new(rules.frame, rules.kind, rules.message_bytes_max);
-        Ours { receive, send, deframer, pending: None, ended: None }
+        Ours { receive, send, deframer, pending: None, ended: None, told: false }
+    }
+
+    /// Whether everything was sent that will ever be: another peer would hear nothing of it.
+    pub fn is_spent(&self) -> bool {
+        self.told
     }
 
     /// The stream again.
@@ -82,6 +93,10 @@ pub struct Tally {
 struct Counters {
     tally: Cell<Tally>,
     last_received: Cell<Option<Instant>>,
+    /// Something of our input is on its way to the peer.
+    sending: Cell<bool>,
+    /// The code with which we closed.
+    close_code: Cell<Option<u16>>,
 }
 
 /// How our input ended.
@@ -105,8 +120,8 @@ pub async fn bridge(ours: &mut Ours, mut theirs: Socket, rules: &Rules) -> (Resu
     let name = theirs.name().to_owned();
     let (mut receive, mut send) = theirs.split();
     let counters = Counters::default();
-    let Ours { receive: our_receive, send: our_send, deframer, pending, ended } = ours;
-    let mut input = Input { from: our_receive, deframer, pending, ended };
+    let Ours { receive: our_receive, send: our_send, deframer, pending, ended, told } = ours;
+    let mut input = Input { from: our_receive, deframer, pending, ended, told };
     let outcome = {
         let outwards = outwards(&mut input, &mut send, shape, &counters, &name);
         let inwards = inwards(&mut receive, our_send, shape, rules, &counters);
@@ -122,6 +137,7 @@ struct Input<'a> {
     deframer: &'a mut Deframer,
     pending: &'a mut Option<Message>,
     ended: &'a mut Option<Close>,
+    told: &'a mut bool,
 }
 
 async fn join(
@@ -145,6 +161,10 @@ async fn join(
             return match rest {
                 Some(Err(error)) => Err(error),
                 Some(Ok(InputEnd::Refused(error))) => Err(error),
+                None if counters.sending.get() => {
+                    let what = "the peer ended before all of our input was sent";
+                    Err(Error::new(ErrorKind::EndedEarly, name, what))
+                }
                 _ => Ok(()),
             };
         }
@@ -167,6 +187,10 @@ async fn join(
             }
         }
         match rules.linger {
+            None if !rules.ends_with_peer => {
+                sleep(LAST_WORDS).await;
+                Ok(())
+            }
             Some(linger) => {
                 sleep(linger).await;
                 let what = format!("the peer had not ended {} ms after our input did", linger.as_millis());
@@ -206,19 +230,22 @@ async fn outwards(
     counters: &Counters,
     name: &str,
 ) -> Result<InputEnd> {
+    // A mistake in our input is told when everything before it was sent.
+    let mut broken = None;
     loop {
         while let Some(message) = input.pending.clone() {
             let bytes = message.bytes.len();
+            counters.sending.set(true);
             if let Err(error) = to.send(message).await {
-                return refused(error);
+                return refused(error, shape);
             }
+            counters.sending.set(false);
             let mut tally = counters.tally.get();
             tally.sent += 1;
             tally.sent_bytes += bytes as u64;
             counters.tally.set(tally);
             *input.pending = None;
         }
-        // What came whole before a mistake or an end is sent before it.
         match input.deframer.pop() {
             Some(Item::Message(message)) => {
                 *input.pending = Some(message);
@@ -227,18 +254,24 @@ async fn outwards(
             Some(Item::Close(close)) => *input.ended = Some(close),
             None => {}
         }
+        if let Some(why) = broken.take() {
+            return Err(Error::new(ErrorKind::Usage, name, format!("our input: {why}")));
+        }
         if let Some(close) = input.ended.clone() {
+            counters.close_code.set(close.code);
             return match to.finish_with(close).await {
-                Ok(()) => Ok(InputEnd::Told),
-                Err(error) => refused(error),
+                Ok(()) => {
+                    *input.told = true;
+                    Ok(InputEnd::Told)
+                }
+                Err(error) => refused(error, shape),
             };
         }
-        let broken = |why: String| Error::new(ErrorKind::Usage, name, format!("our input: {why}"));
         match input.from.recv().await? {
             Some(message) if shape == Shape::Stream => *input.pending = Some(message),
-            Some(message) => input.deframer.push(&message.bytes).map_err(broken)?,
+            Some(message) => broken = input.deframer.push(&message.bytes).err(),
             None => {
-                input.deframer.finish().map_err(broken)?;
+                broken = input.deframer.finish().err();
                 *input.ended = Some(Close::normal());
             }
         }
@@ -246,8 +279,9 @@ async fn outwards(
 }
 
 /// A peer that takes no more may still have said something that is to be read first.
-fn refused(error: Error) -> Result<InputEnd> {
-    if error.kind() == ErrorKind::EndedEarly && !error.to_string().contains("does not fit") {
+fn refused(error: Error, shape: Shape) -> Result<InputEnd> {
+    // Of datagrams this says that one does not fit: there is no end that could be refused.
+    if error.kind() == ErrorKind::EndedEarly && shape != Shape::Datagram {
         return Ok(InputEnd::Refused(error));
     }
     Err(error)
@@ -308,6 +342,8 @@ async fn inwards(
     match close.code {
         // Nothing more to say, or going away: an end in good order.
         None | Some(1000 | 1001) => Ok(()),
+        // RFC 6455, 5.5.1: the peer repeats the code with which we closed.
+        code if code == counters.close_code.get() => Ok(()),
         Some(code) => {
             let what = format!("the peer closed with code {code} {}", close.reason);
             Err(Error::new(ErrorKind::EndedEarly, from.peer(), what.trim_end()))

@@ -8,11 +8,13 @@ use tokio::time::sleep;
 use super::bridge::{Ours, Rules, Tally, bridge};
 use super::tell;
 use crate::address::{Address, Base};
-use crate::net::{Connector, ErrorKind, Message, Result, Socket, Timings};
+use crate::net::{Connector, Error, ErrorKind, Message, Result, Socket, Timings};
 
 /// The first pause before connecting again, and the longest.
 const PAUSE_MIN: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// A connection that lasted so long was one: the pauses begin anew.
+const STEADY: Duration = Duration::from_secs(10);
 
 /// What `connect` does.
 #[derive(Clone, Debug)]
@@ -45,35 +47,39 @@ pub enum Stats {
 /// # Errors
 /// Those of connecting, and of an end that was not in good order.
 pub async fn connect(plan: &Connect) -> Result<()> {
-    let began = Instant::now();
     let mut pause = PAUSE_MIN;
     let mut ours = Ours::new(Socket::connect(Address::new(Base::Standard)).await?, &plan.rules);
     loop {
+        let began = Instant::now();
         let mut connector = Connector::new(&plan.address)?;
         for (name, value) in &plan.headers {
             connector = connector.header(name, value);
         }
         let (connected, timings) = connector.connect_timed().await;
         let (outcome, tally) = match connected {
-            Ok(socket) => {
-                pause = PAUSE_MIN;
-                converse(plan, &mut ours, socket).await
-            }
+            Ok(socket) => converse(plan, &mut ours, socket).await,
             Err(error) => (Err(error), Tally::default()),
         };
         if let Some(stats) = plan.stats {
             tell_stats(stats, &plan.address, &timings, began.elapsed(), tally, outcome.as_ref().err());
         }
-        match outcome {
-            Err(error) if plan.reconnect && is_passing(error.kind()) => {
-                // A random part keeps many clients from coming back at once.
-                let wait = pause.mul_f64(0.5 + 0.5 * fraction());
-                tell(format_args!("{error}; connecting again in {} ms", wait.as_millis()));
-                sleep(wait).await;
-                pause = (pause * 2).min(PAUSE_MAX);
-            }
-            outcome => return outcome,
+        // What was sent and is over is not said again.
+        let goes_on = plan.reconnect && !ours.is_spent() && outcome.as_ref().err().is_none_or(is_passing);
+        if !goes_on {
+            return outcome;
         }
+        if began.elapsed() >= STEADY {
+            pause = PAUSE_MIN;
+        }
+        // A random part keeps many clients from coming back at once.
+        let wait = pause.mul_f64(0.5 + 0.5 * fraction());
+        let why = match outcome {
+            Err(error) => error.to_string(),
+            Ok(()) => format!("{}: the peer ended", plan.address.shown()),
+        };
+        tell(format_args!("{why}; connecting again in {} ms", wait.as_millis()));
+        sleep(wait).await;
+        pause = (pause * 2).min(PAUSE_MAX);
     }
 }
 
@@ -87,11 +93,15 @@ async fn converse(plan: &Connect, ours: &mut Ours, mut socket: Socket) -> (Resul
 }
 
 /// Whether it may be well the next time.
-fn is_passing(kind: ErrorKind) -> bool {
-    matches!(
-        kind,
-        ErrorKind::Unreachable | ErrorKind::TimedOut | ErrorKind::EndedEarly | ErrorKind::NameNotFound
-    )
+fn is_passing(error: &Error) -> bool {
+    match error.kind() {
+        ErrorKind::Unreachable | ErrorKind::TimedOut | ErrorKind::EndedEarly | ErrorKind::NameNotFound => {
+            true
+        }
+        // RFC 9110, 15.6 and 6585, 4: the server, or who stands before it, cannot serve anybody at the moment.
+        ErrorKind::Refused => matches!(error.http_status(), Some(429 | 500..=599)),
+        _ => false,
+    }
 }
 
 /// A random number from 0 to 1.
@@ -107,7 +117,7 @@ fn tell_stats(
     timings: &Timings,
     whole: Duration,
     tally: Tally,
-    error: Option<&crate::net::Error>,
+    error: Option<&Error>,
 ) {
     let milliseconds = |time: Duration| (time.as_secs_f64() * 1e6).round() / 1e3;
     let steps: serde_json::Map<String, serde_json::Value> =

@@ -78,14 +78,11 @@ impl Deframer {
     pub fn push(&mut self, bytes: &[u8]) -> Result<(), String> {
         self.held.extend_from_slice(bytes);
         let mut at = 0;
-        while let Some((start, end, next)) = self.find(at)? {
-            let item = self.item(self.held[start..end].to_vec())?;
-            self.found.push_back(item);
-            at = next;
-            self.searched = at;
-        }
+        let outcome = self.find_all(&mut at);
+        // What was found before a mistake is there to be taken; the mistake stays.
         self.held.drain(..at);
-        self.searched = self.held.len();
+        self.searched = if outcome.is_ok() { self.held.len() } else { 0 };
+        outcome?;
         let held_max = match self.frame {
             // A byte is at most six characters of a JSON string.
             Frame::Jsonl => self.message_bytes_max.saturating_mul(6).saturating_add(256),
@@ -93,6 +90,16 @@ impl Deframer {
         };
         if self.held.len() > held_max {
             return Err(self.too_large(self.held.len()));
+        }
+        Ok(())
+    }
+
+    fn find_all(&mut self, at: &mut usize) -> Result<(), String> {
+        while let Some((start, end, next)) = self.find(*at)? {
+            let item = self.item(self.held[start..end].to_vec())?;
+            self.found.push_back(item);
+            *at = next;
+            self.searched = next;
         }
         Ok(())
     }
@@ -369,6 +376,16 @@ mod tests {
         cut.push(b"\0\0\0\x05ab").expect("so far");
         assert!(cut.finish().is_err());
         assert!(Deframer::new(Frame::Lines, Some(MessageKind::Text), 10).push(b"\xff\n").is_err());
+    }
+
+    #[test]
+    fn what_came_before_a_mistake_is_there_once() {
+        let mut deframer = Deframer::new(Frame::Jsonl, None, 100);
+
+        assert!(deframer.push(b"{\"kind\":\"text\",\"data\":\"a\"}\nx\n").is_err());
+
+        assert_eq!(deframer.pop(), Some(Item::Message(Message::text("a"))));
+        assert!(deframer.push(b"").is_err() && deframer.pop().is_none(), "the mistake stays");
     }
 
     #[test]

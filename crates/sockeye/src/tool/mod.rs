@@ -19,7 +19,7 @@ mod secure;
 mod show;
 mod subscribe;
 
-pub use bridge::{Ours, Rules, Tally, bridge};
+pub use bridge::{LAST_WORDS, Ours, Rules, Tally, bridge};
 pub use connect::{Connect, Stats, connect};
 pub use error::ToolError;
 pub use explain::{Explanation, explain};

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use crate::address::Address;
+use crate::address::{Address, Shape};
 use crate::net::{Connector, Error, ErrorKind, Message, Result, Timings, certificate_date, unix_now};
 
 /// How long to rest between two attempts.
@@ -66,7 +66,9 @@ async fn until_ready(plan: &Probe, address: &Address) -> Finding {
     let mut attempts = 0;
     loop {
         attempts += 1;
-        let finding = once(plan, address, attempts).await;
+        // No step outlasts the whole.
+        let left = plan.wait.map(|wait| wait.saturating_sub(began.elapsed()).max(REST));
+        let finding = once(plan, address, left, attempts).await;
         let may_become = |error: &Error| !matches!(error.kind(), ErrorKind::Usage | ErrorKind::Permission);
         let goes_on = plan.wait.is_some_and(|wait| began.elapsed() + REST < wait);
         match &finding.outcome {
@@ -76,7 +78,7 @@ async fn until_ready(plan: &Probe, address: &Address) -> Finding {
     }
 }
 
-async fn once(plan: &Probe, address: &Address, attempts: u32) -> Finding {
+async fn once(plan: &Probe, address: &Address, left: Option<Duration>, attempts: u32) -> Finding {
     let mut finding = Finding {
         address: address.shown(),
         outcome: Ok(()),
@@ -86,6 +88,18 @@ async fn once(plan: &Probe, address: &Address, attempts: u32) -> Finding {
         certificate_ends_at: None,
         attempts,
     };
+    if address.shape() == Shape::Datagram && plan.first_byte.is_none() {
+        let what = "datagrams have no connection that could be tried";
+        let hint = "--send TEXT --first-byte TIME asks the peer for an answer";
+        finding.outcome = Err(Error::new(ErrorKind::Usage, address.shown(), what).with_hint(hint));
+        return finding;
+    }
+    let mut bounded = address.clone();
+    let has_steps = address.options_known().any(|(name, ..)| name == "timeout");
+    if let Some(left) = left.filter(|_| has_steps) {
+        bounded.options.timeout = Some(left.min(address.options.timeout.unwrap_or(left)));
+    }
+    let address = &bounded;
     let (connected, timings) = match Connector::new(address) {
         Ok(connector) => connector.connect_timed().await,
         Err(error) => (Err(error), Timings::default()),
@@ -115,6 +129,7 @@ async fn once(plan: &Probe, address: &Address, attempts: u32) -> Finding {
         return finding;
     }
     if let Some(bound) = plan.first_byte {
+        let bound = left.map_or(bound, |left| left.min(bound));
         let began = Instant::now();
         finding.outcome = match tokio::time::timeout(bound, socket.recv()).await {
             Ok(Ok(Some(_))) => {

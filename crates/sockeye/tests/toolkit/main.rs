@@ -10,4 +10,5 @@ mod connect;
 mod contracts;
 mod listen;
 mod probe;
+mod websocket;
 mod world;

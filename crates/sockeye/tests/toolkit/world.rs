@@ -227,3 +227,63 @@ pub(crate) fn closed_port() -> u16 {
     std::mem::forget(socket);
     port
 }
+
+/// A listener that takes no further connection: who connects to it waits.
+pub(crate) struct Full {
+    pub(crate) at: SocketAddr,
+    _listener: socket2::Socket,
+    _waiting: Vec<TcpStream>,
+}
+
+/// Fills the backlog of a listener that accepts nobody.
+pub(crate) fn full_port() -> Full {
+    let listener = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    listener.listen(0).unwrap();
+    let at = listener.local_addr().unwrap().as_socket().unwrap();
+    let mut waiting = Vec::new();
+    while let Ok(stream) = TcpStream::connect_timeout(&at, Duration::from_millis(200)) {
+        waiting.push(stream);
+        assert!(waiting.len() < 10_000, "its backlog has no end");
+    }
+    Full { at, _listener: listener, _waiting: waiting }
+}
+
+/// A folder with a certificate for `localhost` and 127.0.0.1.
+pub(crate) struct World {
+    folder: tempfile::TempDir,
+}
+
+impl World {
+    pub(crate) fn new() -> World {
+        let folder = tempfile::tempdir().unwrap();
+        let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
+        let made = rcgen::generate_simple_self_signed(names).unwrap();
+        std::fs::write(folder.path().join("cert.pem"), pem("CERTIFICATE", made.cert.der())).unwrap();
+        let key = pem("PRIVATE KEY", &made.signing_key.serialize_der());
+        std::fs::write(folder.path().join("key.pem"), key).unwrap();
+        World { folder }
+    }
+
+    /// An address to listen on, with the certificate. It has no options yet.
+    pub(crate) fn tls(&self, address: &str) -> String {
+        let folder = self.folder.path().display();
+        let mark = if address.contains("://") { '#' } else { '?' };
+        format!("{address}{mark}cert={folder}/cert.pem&key={folder}/key.pem")
+    }
+
+    /// The address that was listened on, for who trusts the certificate.
+    pub(crate) fn trusting(&self, listened: &str) -> String {
+        let address = listened.split(['?', '#']).next().unwrap();
+        let mark = if address.contains("://") { '#' } else { '?' };
+        format!("{address}{mark}ca={}/cert.pem", self.folder.path().display())
+    }
+}
+
+fn pem(label: &str, der: &[u8]) -> String {
+    use base64::Engine as _;
+    let encoded = base64::engine::general_purpose::STANDARD.encode(der);
+    let lines: Vec<&str> =
+        encoded.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
+    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))
+}
