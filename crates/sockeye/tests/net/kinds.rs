@@ -40,7 +40,9 @@ async fn refusals_have_their_kinds_and_say_what_to_try() {
         ("http://h/".into(), ErrorKind::Usage, "http:"),
         ("exec:/no/such/program".into(), ErrorKind::Unreachable, "cannot start"),
         ("nonsense".into(), ErrorKind::Usage, "no base"),
-        (format!("tls:127.0.0.1:{port}?ca={folder}/none.pem"), ErrorKind::Unreachable, "cannot connect"),
+        (format!("tls:127.0.0.1:{port}?insecure"), ErrorKind::Unreachable, "cannot connect"),
+        // Told before anybody is connected to.
+        (format!("tls:127.0.0.1:{port}?ca={folder}/none.pem"), ErrorKind::Usage, "none.pem"),
         ("tcp:127.0.0.1:1?bind=192.0.2.77:0".into(), ErrorKind::Unreachable, "cannot connect"),
     ] {
         let error = soon(Socket::connect(&address)).await.expect_err(&address);
