@@ -40,6 +40,25 @@ pub enum Exit {
     Threshold = 12,
 }
 
+impl Exit {
+    /// Every code with what it says, for manuals.
+    pub(super) const MEANINGS: [(Exit, &'static str); 13] = [
+        (Exit::Done, "everything was done"),
+        (Exit::Internal, "a bug of Sockeye, or the system failed it"),
+        (Exit::Usage, "a flag, key, address or name is wrong"),
+        (Exit::NameNotFound, "a host name was not found"),
+        (Exit::Unreachable, "the peer refused, or cannot be reached"),
+        (Exit::TimedOut, "it took too long"),
+        (Exit::Tls, "a certificate is not trusted, or the TLS handshake failed"),
+        (Exit::Refused, "the peer refused the handshake, or what was asked"),
+        (Exit::EndedEarly, "it ended before everything was done, or something does not fit"),
+        (Exit::Integrity, "what arrived is not what was sent"),
+        (Exit::Permission, "a permission is missing"),
+        (Exit::InUse, "the address is in use"),
+        (Exit::Threshold, "what was measured does not meet what was demanded"),
+    ];
+}
+
 /// Why a command did not do what it was asked.
 #[derive(Debug)]
 pub struct Failure {

@@ -4,19 +4,21 @@
 //! does, which is in `server` and `tool`.
 
 mod check;
+mod completions;
 mod connect;
 mod explain;
 mod failure;
 mod join;
 mod listen;
 mod log;
+mod man;
 mod probe;
 mod publish;
 mod serve;
 mod subscribe;
 mod token;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 pub use failure::{Exit, Failure};
 
@@ -49,6 +51,10 @@ enum Verb {
     Probe(probe::Probe),
     /// Explain an address: its layers, options, privileges and calls
     Explain(explain::Explain),
+    /// Write what a shell needs to complete commands, flags and values
+    Completions(completions::Completions),
+    /// Write the manual, one page a command
+    Man(man::Man),
 }
 
 /// Reads the arguments, does what they say, and returns the exit code.
@@ -65,6 +71,8 @@ pub fn run() -> u8 {
         Verb::Listen(listen) => listen.run(),
         Verb::Probe(probe) => probe.run(),
         Verb::Explain(explain) => explain.run(),
+        Verb::Completions(completions) => completions.run(Command::command()),
+        Verb::Man(man) => man.run(Command::command()),
     };
     match result {
         Ok(()) => Exit::Done as u8,

@@ -9,6 +9,7 @@
 mod connect;
 mod contracts;
 mod listen;
+mod manual;
 mod probe;
 mod websocket;
 mod world;
