@@ -23,7 +23,7 @@ use sockeye_hub::{Bye, ClientId, ClientSetup, Gap, GapReason, Hub, Item, Message
 use sockeye_wire::json::{self, BadRequest, Code, Request, Verb};
 
 use crate::answer;
-use crate::connection::Context;
+use crate::context::Context;
 use crate::cookie::{CookieKey, Proof};
 use crate::form::Form;
 use crate::limit::Limits;

@@ -13,15 +13,17 @@ use std::borrow::Cow;
 
 use sockeye_hub::{Answer, ClientId, Done, Kind, Now, Publish, Start, Tag};
 use sockeye_wire::http::{
-    Body, BodyDecoder, HeadFinder, HeadLimits, HttpError, ResponseHead, parse_whole_head, write_continue,
-    write_event,
+    Body, BodyDecoder, HeadFinder, HeadLimits, HttpError, RequestHead, ResponseHead, parse_whole_head,
+    write_continue, write_event,
 };
 use sockeye_wire::json::{self, Code};
 
 use crate::answer;
-use crate::connection::{Context, Protocol, State, Transport};
+use crate::connection::State;
+use crate::context::Context;
 use crate::form::Form;
 use crate::limit::Limits;
+use crate::protocol::{Protocol, Transport};
 use crate::rate::Over;
 use crate::reply::{Manner, Reply};
 use crate::request::Objects;
@@ -222,14 +224,19 @@ impl Http {
             origin: head.header("origin").filter(|origin| cx.site.lists(origin)).map(Into::into),
         };
         cx.tally.asked(Protocol::Http);
-        if let Err(over) = cx.count_unclaimed().and_then(|()| cx.count_claimed(client)) {
-            // A body that is not wanted is not read: the connection ends instead.
-            self.manner.keep_alive &= matches!(head.body, Body::None | Body::Length(0));
-            return self.refuse_over(client, over, cx);
+        if let Err(over) = cx.count_unclaimed() {
+            return self.refuse_request_over(client, &head, over, cx);
         }
         self.subprotocol =
             head.list_contains("sec-websocket-protocol", token::SUBPROTOCOL).then_some(token::SUBPROTOCOL);
-        let action = match token::admit(client, &head, transport, cx) {
+        let admitted = token::admit(client, &head, transport, cx);
+        // It is the request of whom its token names, not of who spoke before on this connection; a refused one is nobody's.
+        if admitted.is_ok()
+            && let Err(over) = cx.count_claimed(client)
+        {
+            return self.refuse_request_over(client, &head, over, cx);
+        }
+        let action = match admitted {
             Ok(()) => self.check_rights(client, route(&head, cx), cx),
             Err(refusal) => Action::Answer(refusal),
         };
@@ -286,6 +293,18 @@ impl Http {
                 Next::Goes
             }
         }
+    }
+
+    /// A request is one too many. A body that is not wanted is not read: the connection ends instead.
+    fn refuse_request_over(
+        &mut self,
+        client: ClientId,
+        head: &RequestHead<'_>,
+        over: Over,
+        cx: &mut Context<'_>,
+    ) -> Next {
+        self.manner.keep_alive &= matches!(head.body, Body::None | Body::Length(0));
+        self.refuse_over(client, over, cx)
     }
 
     /// What has no right to its channel is refused before its body comes, or before it is a socket that can only be closed.

@@ -4,7 +4,7 @@ use sockeye_hub::ClientId;
 use sockeye_wire::json::Code;
 use sockeye_wire::line::LineDecoder;
 
-use crate::connection::Context;
+use crate::context::Context;
 use crate::form::Form;
 use crate::request::{self, Objects};
 

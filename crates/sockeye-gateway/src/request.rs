@@ -3,8 +3,9 @@
 use sockeye_hub::{ClientId, Identity, Kind, Past, Position, Publish, Slow, Start, Subscribe, Tag};
 use sockeye_wire::json::{self, BadRequest, Code, Request, Verb};
 
-use crate::connection::{Context, Protocol};
+use crate::context::Context;
 use crate::form::{self, Form};
+use crate::protocol::Protocol;
 use crate::rate::Over;
 use crate::token::{self, Shown};
 

@@ -9,9 +9,10 @@ use sockeye_wire::json::Code;
 use sockeye_wire::websocket::{self, Deflate};
 
 use crate::compression::{self, Compression};
-use crate::connection::{Context, Transport};
+use crate::context::Context;
 use crate::form::Form;
 use crate::limit::Limits;
+use crate::protocol::Transport;
 use crate::reply::{Reply, TEXT};
 use crate::request::parse_since;
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use sockeye_wire::json::Code;
 
-use crate::connection::Protocol;
+use crate::protocol::Protocol;
 
 /// Counts of requests. They only grow.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

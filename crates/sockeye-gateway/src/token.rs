@@ -12,7 +12,8 @@ use sockeye_wire::http::{self as wire, RequestHead};
 use sockeye_wire::json::{self, Code};
 
 use crate::answer;
-use crate::connection::{Context, Transport};
+use crate::context::Context;
+use crate::protocol::Transport;
 use crate::reply::Reply;
 use crate::request::Objects;
 use crate::route;

@@ -9,10 +9,11 @@ use sockeye_wire::json::{self, Code};
 use sockeye_wire::websocket::{self, Decoder, Deflate, Event, MessageKind, Opcode, Payload, Role};
 
 use crate::compression::Compression;
-use crate::connection::{Context, Protocol};
+use crate::context::Context;
 use crate::form::{self, Form};
 use crate::limit::Limits;
 use crate::out::IN_PLACE_BYTES_MIN;
+use crate::protocol::Protocol;
 use crate::request::{self, Objects};
 
 /// The state of an open WebSocket.

@@ -33,5 +33,6 @@ mod tls;
 mod tokens;
 mod transcript;
 mod transcripts;
+mod user_limits;
 mod websocket;
 mod world;

@@ -1,11 +1,13 @@
 //! Connections that a proxy relays, with a header of the PROXY protocol before them.
 
 use std::io::Write as _;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 
+use serde_json::json;
 use sockeye_wire::proxy::{self, Endpoints, Header, Version};
 
-use crate::client::{Lines, Stream, WebSocket};
+use crate::certificates::Authority;
+use crate::client::{Lines, Secure, Stream, WebSocket};
 use crate::http_client::{Http, request};
 use crate::world::Server;
 
@@ -134,6 +136,67 @@ fn a_proxy_may_come_by_a_unix_socket() {
     // What it relays came by TCP, so a name that is not this server's is refused, as it is there.
     assert_eq!(http.ask("GET", "/healthz", &[("Host", "rebound.example")], b"").status, 403);
     assert_eq!(server.ask("GET", "/healthz", &[], b"").status, 200);
+}
+
+#[test]
+fn a_header_stands_before_tls_and_names_the_client_to_those_who_watch() {
+    let authority = Authority::new();
+    let issued = authority.issue("server", &["localhost"]);
+    let server = Server::with(&format!("{LISTED}[tls]\nmode = \"required\"\n{}", issued.table()));
+    let mut watch = Lines::over(server.connect_unix());
+    assert_eq!(watch.ask(r#"{"sub":"$sys/clients","id":1}"#)["ok"], 1);
+    for header in headers("203.0.113.7:1234") {
+        // Once in one piece with the ClientHello, as far as that can be had, and once byte by byte before it.
+        for piece_bytes in [header.len(), 1] {
+            let mut tcp = TcpStream::connect(server.tcp()).unwrap();
+            tcp.set_nodelay(true).unwrap();
+            for piece in header.chunks(piece_bytes) {
+                tcp.write_all(piece).unwrap();
+            }
+            let secure = Secure::over(tcp, &authority.client(), "localhost").unwrap();
+            assert_eq!(secure.shown(), issued.der);
+            let mut socket = WebSocket::over(Stream::Tls(Box::new(secure)), "/ws", &[]).unwrap();
+            assert_eq!(socket.ask(r#"{"ping":1}"#)["pong"], 1);
+
+            for event in ["connect", "speaks"] {
+                let told = watch.receive()["data"].take();
+                assert_eq!(
+                    (&told["event"], &told["address"]),
+                    (&json!(event), &json!("203.0.113.7:1234")),
+                    "{told}"
+                );
+            }
+            drop(socket);
+            assert_eq!(watch.receive()["data"]["event"], "disconnect");
+        }
+        // What is relayed is no more private than what comes directly.
+        let mut plain = Lines::over(relayed(&server, &header));
+        assert_eq!(plain.ask(r#"{"ping":1}"#)["code"], "denied");
+        drop(plain);
+        for event in ["connect", "disconnect"] {
+            assert_eq!(watch.receive()["data"]["event"], event);
+        }
+    }
+}
+
+#[test]
+fn a_header_before_tls_is_taken_from_listed_addresses_only() {
+    let authority = Authority::new();
+    let issued = authority.issue("server", &["localhost"]);
+    let not_listed = Server::with(&format!("proxy_protocol_from = [\"127.0.0.2\"]\n{}", issued.table()));
+    let listed = Server::with(&format!("{LISTED}{}", issued.table()));
+    let hello = |server: &Server, header: &[u8]| {
+        let mut tcp = TcpStream::connect(server.tcp()).unwrap();
+        tcp.write_all(header).unwrap();
+        Secure::over(tcp, &authority.client(), "localhost").map(|_| ())
+    };
+
+    for header in headers("203.0.113.7:1234") {
+        assert!(hello(&listed, &header).is_ok());
+        assert!(hello(&not_listed, &header).is_err(), "a header is refused where it is not expected");
+    }
+    assert!(hello(&not_listed, b"").is_ok());
+    assert!(hello(&listed, b"").is_err(), "who is listed and sends none is refused");
 }
 
 /// The header of a connection from this address, in both versions.

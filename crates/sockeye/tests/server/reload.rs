@@ -2,6 +2,10 @@
 //!
 //! That nobody notices is shown under load (`reload_under_load.rs`).
 
+use serde_json::json;
+
+use crate::client::WebSocket;
+use crate::http_client::{Response, request};
 use crate::world::Server;
 
 /// Changes the file, asks for it to be read, and waits until every shard goes by it.
@@ -95,4 +99,52 @@ fn rules_take_effect_on_channels_that_are_there() {
     reload(&server, "[[channels]]\npattern = \"c\"\nmessages = 1\n");
 
     assert_eq!(kept(&server), 1);
+}
+
+#[test]
+fn a_right_that_is_taken_away_ends_what_is_heard_by_it_on_every_connection() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("token");
+    std::fs::write(&file, "the token of ana, long enough").unwrap();
+    let config = |role: &str, anonymous: &str| {
+        format!(
+            "[auth.anonymous]\nhear = [{anonymous}]\n[auth.roles.talker]\npublish = [{role}]\nhear = [{role}]\n\
+             [[auth.tokens]]\ntoken = \"file:{}\"\nuser = \"ana\"\nroles = [\"talker\"]\n",
+            file.display()
+        )
+    };
+    let server = Server::with(&config("\"chat/#\", \"kept\"", "\"chat/1\""));
+    let bearer = [("Authorization", "Bearer the token of ana, long enough")];
+    let mut lines = server.lines();
+    assert_eq!(lines.ask(r#"{"auth":"the token of ana, long enough","id":1}"#)["ok"], 1);
+    for name in ["chat/1", "chat/+", "kept"] {
+        assert!(lines.ask(&format!(r#"{{"sub":"{name}","id":2}}"#)).get("ok").is_some(), "{name}");
+    }
+    let mut socket = WebSocket::over(server.connect(), "/ws", &bearer).unwrap();
+    assert_eq!(socket.ask(r#"{"sub":"chat/1","id":1}"#)["ok"], 1);
+    let mut raw = WebSocket::over(server.connect(), "/ch/chat/1", &bearer).unwrap();
+    let mut events = server.http();
+    let stream = [bearer[0], ("Accept", "text/event-stream")];
+    events.send(&request("GET", "/ch/chat/1", &stream, b""));
+    assert_eq!(Response::read_head(&mut events.0).status, 200);
+    let mut anonymous = server.lines();
+    assert_eq!(anonymous.ask(r#"{"sub":"chat/1","id":1}"#)["ok"], 1);
+
+    server.rewrite(&config("\"kept\"", ""));
+    server.hang_up();
+
+    for name in ["chat/1", "chat/+"] {
+        let ended = lines.receive();
+        assert_eq!((&ended["sub"], &ended["code"]), (&json!(name), &json!("denied")), "{ended}");
+    }
+    let ended = socket.object();
+    assert_eq!((&ended["sub"], &ended["code"]), (&json!("chat/1"), &json!("denied")), "{ended}");
+    raw.closed_with(1008);
+    assert_eq!(anonymous.receive()["code"], "denied");
+    let said = std::iter::repeat_with(|| events.event().1).find(|said| said.get("code").is_some()).unwrap();
+    assert_eq!(said["code"], "denied");
+    // What is left goes on, and what was taken is refused.
+    assert_eq!(lines.ask(r#"{"pub":"chat/1","data":"x","id":3}"#)["code"], "denied");
+    lines.send(r#"{"pub":"kept","data":"still heard"}"#);
+    assert_eq!(lines.receive()["data"], "still heard");
 }
