@@ -8,7 +8,7 @@ use std::cell::Cell;
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-use tokio::time::{sleep, sleep_until};
+use tokio::time::{sleep, sleep_until, timeout};
 
 use super::frame::{Deframer, Frame, Item, Kept, write, write_close};
 use super::show::Show;
@@ -38,6 +38,8 @@ pub struct Rules {
 /// How long a peer may go on after the command that served it has ended its output, unless `linger` says so: what it
 /// still sends is heard by nobody, but closing at once could destroy what it has not read yet.
 pub const LAST_WORDS: Duration = Duration::from_secs(5);
+/// After the peer's end, input of which nothing has come for so long is not waited for.
+const IDLE: Duration = Duration::from_millis(250);
 
 /// Our end: it outlives a connection that breaks, with what was read and not sent.
 #[derive(Debug)]
@@ -155,16 +157,12 @@ async fn join(
         biased;
         outcome = &mut inwards => {
             outcome?;
-            // The peer has ended. What goes the other way goes on where that is possible; else it is told if something of
-            // our input is there already and cannot be sent.
-            let rest = if half_closes { Some(outwards.await) } else { poll_once(&mut outwards).await };
+            // The peer has ended, which does not say that it hears nothing more. What there is of our input is sent to it;
+            // what is not there yet is not waited for, unless it is a command's answer.
+            let rest = if half_closes { Some(outwards.await) } else { what_there_is(&mut outwards, counters).await };
             return match rest {
                 Some(Err(error)) => Err(error),
                 Some(Ok(InputEnd::Refused(error))) => Err(error),
-                None if counters.sending.get() => {
-                    let what = "the peer ended before all of our input was sent";
-                    Err(Error::new(ErrorKind::EndedEarly, name, what))
-                }
                 _ => Ok(()),
             };
         }
@@ -211,15 +209,16 @@ async fn join(
     }
 }
 
-/// Polls a future once more, without waiting for it.
-async fn poll_once<T>(future: &mut (impl Future<Output = T> + Unpin)) -> Option<T> {
-    std::future::poll_fn(|cx| {
-        std::task::Poll::Ready(match std::pin::Pin::new(&mut *future).poll(cx) {
-            std::task::Poll::Ready(outcome) => Some(outcome),
-            std::task::Poll::Pending => None,
-        })
-    })
-    .await
+/// Lets our input go on until there is nothing of it for a while. `None`: it has not ended.
+async fn what_there_is<T>(mut outwards: impl Future<Output = T> + Unpin, counters: &Counters) -> Option<T> {
+    loop {
+        let sent = counters.tally.get().sent;
+        match timeout(IDLE, &mut outwards).await {
+            Ok(outcome) => return Some(outcome),
+            Err(_) if counters.sending.get() || counters.tally.get().sent != sent => {}
+            Err(_) => return None,
+        }
+    }
 }
 
 /// From our stream to the peer. Whatever was read and not sent stays with the input when this is dropped or fails.

@@ -50,7 +50,8 @@ pub enum With {
 pub async fn listen(plan: &Listen) -> Result<()> {
     let mut listener = Listener::bind(&plan.address).await?;
     announce(plan, &listener);
-    let plan = Rc::new(plan.clone());
+    // With the port that the system chose.
+    let plan = Rc::new(Listen { address: listener.address().clone(), ..plan.clone() });
     // Peers do not move between threads: there is one.
     let local = LocalSet::new();
     local

@@ -1,6 +1,10 @@
 //! `sockeye connect`.
 
-use crate::world::{Running, said};
+use std::io::{Read as _, Write as _};
+use std::process::Command;
+
+use crate::websocket::{self, BINARY as BYTES, CLOSE, TEXT};
+use crate::world::{BINARY, Running, run, said, tcp_peer};
 
 #[test]
 fn what_is_said_to_an_echo_comes_back_over_every_kind() {
@@ -33,4 +37,185 @@ fn what_is_typed_is_sent_at_once() {
     }
 
     assert_eq!(client.finish().code, 0);
+}
+
+#[test]
+fn text_and_binary_are_what_was_asked_for_and_else_what_the_bytes_are() {
+    for (flags, kinds) in [(&[][..], [TEXT, BYTES]), (&["--binary"], [BYTES, BYTES])] {
+        let (at, peer) = websocket::peer(heard);
+
+        let ran = run(&[&["connect", &at], flags].concat(), b"text\n\xff\n");
+
+        assert_eq!(ran.code, 0, "{ran:?}");
+        let frames = peer.join().unwrap();
+        assert_eq!(frames[..2], [(kinds[0], b"text".to_vec()), (kinds[1], b"\xff".to_vec())]);
+    }
+    let (at, peer) = websocket::peer(heard);
+    let ran = run(&["connect", &at, "--text"], b"text\n\xff\n");
+    assert_eq!(ran.code, 2, "{ran:?}");
+    assert!(ran.errors.contains("--binary"), "{ran:?}");
+    // What came before the mistake was sent.
+    assert_eq!(peer.join().unwrap()[..], [(TEXT, b"text".to_vec())]);
+    assert_eq!(run(&["connect", &at, "--text", "--binary"], b"").code, 2);
+}
+
+#[test]
+fn the_whole_input_is_one_message_with_frame_raw() {
+    let (at, peer) = websocket::peer(heard);
+
+    let ran = run(&["connect", &at, "--frame", "raw"], b"one\ntwo\n");
+
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(peer.join().unwrap()[0], (TEXT, b"one\ntwo\n".to_vec()));
+}
+
+#[test]
+fn headers_and_subprotocols_are_in_the_request() {
+    let (at, peer) = tcp_peer(|stream| {
+        let (mut frames, request) = websocket::accept(stream);
+        while let Some((opcode, payload)) = frames.receive() {
+            frames.send(opcode, &payload);
+        }
+        request
+    });
+    let at = format!("ws://{at}/live?room=1#origin=https://a.example");
+    let flags =
+        ["--header", "X-Room: 42", "--header", "Cookie:a=b", "--subprotocol", "v2", "--subprotocol", "v1"];
+
+    let ran = run(&[&["connect", &at][..], &flags].concat(), b"");
+
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let request = peer.join().unwrap();
+    for line in [
+        "GET /live?room=1 HTTP/1.1",
+        "X-Room: 42",
+        "Cookie: a=b",
+        "Sec-WebSocket-Protocol: v2, v1",
+        "Origin: https://a.example",
+    ] {
+        assert!(request.lines().any(|found| found == line), "no {line:?} in {request}");
+    }
+}
+
+#[test]
+fn what_is_received_can_be_shown_in_hexadecimal() {
+    let (_listening, at) = Running::listen(&["--keep", "--echo", "ws://127.0.0.1:0/"]);
+
+    let shown = said(&["connect", &at, "--hex"], b"hello\n\xff\x00\n");
+
+    assert!(shown.starts_with("< text, 5 bytes\n00000000  68 65 6c 6c 6f"), "{shown}");
+    assert!(shown.contains("< binary, 2 bytes\n00000000  ff 00 "), "{shown}");
+}
+
+#[test]
+fn on_a_stream_hello_is_a_line_and_a_file_is_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("hello");
+    std::fs::write(&file, b"\x00raw").unwrap();
+    let (_listening, at) = Running::listen(&["--keep", "--echo", "tcp:127.0.0.1:0"]);
+
+    let answer =
+        said(&["connect", &at, "--hello", "first", "--hello-file", file.to_str().unwrap()], b" then this");
+
+    assert_eq!(answer, "first\n\0raw then this");
+}
+
+#[test]
+fn a_close_with_a_code_of_its_own_is_an_early_end_that_is_told() {
+    for (payload, code, words) in [
+        (&b"\x03\xe8"[..], 0, &[][..]),
+        (b"\x03\xe9bye", 0, &[]),
+        (b"\x0f\xa0no more", 8, &["4000", "no more"]),
+        (b"\x03\xf3oops", 8, &["1011", "oops"]),
+    ] {
+        let (at, peer) = websocket::peer(move |mut frames| {
+            frames.send(CLOSE, payload);
+            frames.receive()
+        });
+        let client = Running::start(&["connect", &at]);
+        let answer = peer.join().unwrap();
+        assert_eq!(answer, Some((CLOSE, payload[..2].to_vec())), "RFC 6455, 5.5.1: the code comes back");
+
+        let ran = client.ended();
+
+        assert_eq!(ran.code, code, "{ran:?}");
+        for word in words {
+            assert!(ran.errors.contains(word), "{ran:?}");
+        }
+    }
+    // Without a word at all it is an end of its own kind.
+    let (at, peer) = websocket::peer(drop);
+    let ran = run(&["connect", &at], b"");
+    peer.join().unwrap();
+    assert!(ran.code == 8 && ran.errors.contains("1006"), "{ran:?}");
+}
+
+#[test]
+fn a_peer_that_ends_ends_the_command_though_its_input_is_open() {
+    let (at, peer) = tcp_peer(|mut stream| stream.write_all(b"that was all"));
+
+    let ran = Running::start(&["connect", &format!("tcp:{at}")]).ended();
+
+    peer.join().unwrap().unwrap();
+    assert_eq!((ran.code, ran.text()), (0, "that was all"), "{ran:?}");
+}
+
+#[test]
+fn a_peer_that_ends_first_still_gets_the_input_that_is_there() {
+    let (at, peer) = tcp_peer(|mut stream| {
+        stream.write_all(b"nothing to say").unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        std::io::copy(&mut stream, &mut std::io::sink()).unwrap()
+    });
+
+    let ran = run(&["connect", &format!("tcp:{at}")], &vec![0; 20 << 20]);
+
+    assert_eq!((ran.code, ran.text()), (0, "nothing to say"), "{ran:?}");
+    assert_eq!(peer.join().unwrap(), 20 << 20);
+}
+
+#[test]
+fn a_peer_that_goes_before_all_was_sent_is_told_by_exit_code_8() {
+    let (at, peer) = tcp_peer(|mut stream| stream.read_exact(&mut [0; 100]));
+
+    let ran = run(&["connect", &format!("tcp:{at}")], &vec![0; 20 << 20]);
+
+    peer.join().unwrap().unwrap();
+    assert_eq!(ran.code, 8, "{ran:?}");
+    assert!(ran.errors.contains(&at.to_string()), "{ran:?}");
+}
+
+#[test]
+fn a_reader_that_has_heard_enough_is_no_failure() {
+    let (_listening, at) = Running::listen(&["--keep", "tcp:127.0.0.1:0", "--", "yes"]);
+
+    let ran =
+        Running::start_in(Command::new("sh").args(["-c", "\"$0\" connect \"$1\" | head -n 2", BINARY, &at]))
+            .finish();
+
+    assert_eq!((ran.code, ran.text()), (0, "y\ny\n"), "{ran:?}");
+}
+
+#[test]
+fn a_large_stream_goes_both_ways_at_once_and_comes_back_whole() {
+    let (_listening, at) = Running::listen(&["--keep", "--echo", "tcp:127.0.0.1:0"]);
+    let input: Vec<u8> =
+        (0..8_u32 << 20).map(|index| (index.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+
+    let ran = run(&["connect", &at], &input);
+
+    assert_eq!(ran.code, 0, "{}", ran.errors);
+    assert!(ran.output == input, "{} of {} bytes came back", ran.output.len(), input.len());
+}
+
+/// Everything that a client says, whose close is answered.
+fn heard(mut frames: websocket::Frames) -> Vec<(u8, Vec<u8>)> {
+    let mut heard = Vec::new();
+    while let Some((opcode, payload)) = frames.receive() {
+        if opcode == CLOSE {
+            frames.send(CLOSE, &payload);
+        }
+        heard.push((opcode, payload));
+    }
+    heard
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::world::{Running, closed_port, run};
+use crate::world::{Running, World, closed_port, full_port, run};
 
 #[test]
 fn several_addresses_are_told_in_their_order_and_the_exit_code_tells() {
@@ -18,4 +18,70 @@ fn several_addresses_are_told_in_their_order_and_the_exit_code_tells() {
     assert!(found[0]["steps"]["handshake_ms"].is_number(), "{}", found[0]);
     assert_eq!((&found[1]["ready"], &found[1]["exit_code"]), (&false.into(), &4.into()));
     assert!(found[1]["error"].as_str().unwrap().contains("refused"), "{}", found[1]);
+}
+
+#[test]
+fn an_address_is_awaited_until_it_is_ready() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = format!("unix:{}", folder.path().join("s.sock").display());
+    let probing = Running::start(&["probe", "--json", "--wait", "30s", &at, "exec:true"]);
+    probing.goes_on_for(std::time::Duration::from_millis(300));
+
+    let (_listening, _) = Running::listen(&["--keep", "--echo", &at]);
+
+    let ran = probing.finish();
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let found: Value = serde_json::from_str(ran.text().lines().next().unwrap()).unwrap();
+    assert_eq!(found["ready"], true);
+    assert!(found["attempts"].as_u64().unwrap() > 1, "{found}");
+}
+
+#[test]
+fn what_never_becomes_ready_ends_with_its_last_reason() {
+    let closed = format!("tcp:127.0.0.1:{}", closed_port());
+
+    let ran = run(&["probe", "--wait", "600ms", &closed], b"");
+
+    assert_eq!(ran.code, 4, "{ran:?}");
+    assert!(ran.text().contains("not ready") && ran.text().contains("attempts"), "{ran:?}");
+    // A step that would outlast the whole does not.
+    let full = full_port();
+    let ran = run(&["probe", "--wait", "500ms", &format!("tcp:{}", full.at)], b"");
+    assert_eq!(ran.code, 5, "{ran:?}");
+}
+
+#[test]
+fn each_step_has_its_time_and_the_certificate_its_end() {
+    let world = World::new();
+    let (_listening, at) = Running::listen(&["--keep", "--echo", &world.tls("wss://127.0.0.1:0/")]);
+
+    let ran = run(&["probe", "--json", "--certificate-days", "7", &world.trusting(&at)], b"");
+
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let found: Value = serde_json::from_str(ran.text()).unwrap();
+    for step in ["name_ms", "connect_ms", "tls_ms", "handshake_ms"] {
+        assert!(found["steps"][step].as_f64().is_some_and(|time| time >= 0.0), "{found}");
+    }
+    assert!(found["certificate_ends"].as_str().unwrap().starts_with("4096-"), "{found}");
+    let text = run(&["probe", &world.trusting(&at)], b"");
+    for words in ["ready ", "connect ", "tls ", "handshake ", " ms", "certificate until 4096-"] {
+        assert!(text.text().contains(words), "{words:?}: {text:?}");
+    }
+}
+
+#[test]
+fn the_first_byte_is_awaited_after_something_was_said() {
+    let (_listening, tcp) = Running::listen(&["--keep", "--echo", "tcp:127.0.0.1:0"]);
+    let (_other, udp) = Running::listen(&["--keep", "--echo", "udp:127.0.0.1:0"]);
+
+    let ran = run(&["probe", "--json", "--first-byte", "10s", "--send", "PING", &tcp, &udp], b"");
+
+    assert_eq!(ran.code, 0, "{ran:?}");
+    for line in ran.text().lines() {
+        let found: Value = serde_json::from_str(line).unwrap();
+        assert!(found["steps"]["first_byte_ms"].is_number(), "{found}");
+    }
+    let ran = run(&["probe", "--first-byte", "100ms", &tcp], b"");
+    assert!(ran.code == 5 && ran.errors.contains("--send"), "{ran:?}");
+    assert_eq!(run(&["probe", "--send", "PING", &tcp], b"").code, 2);
 }

@@ -38,6 +38,7 @@ impl Ran {
 /// Runs a command to its end.
 pub(crate) fn run(arguments: &[&str], input: &[u8]) -> Ran {
     let mut running = Running::start(arguments);
+    // Beside the reading of its output, which has a thread of its own.
     running.say(input);
     running.finish()
 }
