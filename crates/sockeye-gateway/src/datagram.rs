@@ -19,15 +19,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sockeye_hub::{Bye, ClientId, ClientSetup, Gap, GapReason, Hub, Item, Message, Now};
+use sockeye_hub::{Bye, ClientId, ClientSetup, Hub, Item, Now};
 use sockeye_wire::json::{self, BadRequest, Code, Request, Verb};
 
 use crate::answer;
 use crate::context::Context;
 use crate::cookie::{CookieKey, Proof};
+pub use crate::datagram_count::{DatagramCounts, KindCounts};
 use crate::form::Form;
+use crate::gate::{Gate, SessionMeter, Verdict};
+use crate::gram::{cut, encode, fitting, too_large};
 use crate::limit::Limits;
 use crate::mail::{DatagramKind, Letter, Mail, PeerAddress, Source};
+use crate::protocol::Protocol;
+use crate::rate::Over;
 use crate::request::{self, Objects};
 
 /// Before its address is proved, a peer is sent at most so many times the bytes that it sent (RFC 9000, 8.1).
@@ -49,6 +54,8 @@ pub struct Datagrams {
     helpers: Vec<Helper>,
     scratch: Vec<u8>,
     counts: DatagramCounts,
+    /// What is asked of rates, where any is configured.
+    gate: Option<Box<dyn Gate>>,
 }
 
 /// A proved address that hears something.
@@ -59,6 +66,8 @@ struct Session {
     expires_ms: u64,
     /// When it is looked at, which is not later.
     due_ms: u64,
+    /// What it is held to, if it is held to anything.
+    meter: Option<Box<dyn SessionMeter>>,
 }
 
 /// A client of the hub that publishes for whoever has no session.
@@ -77,92 +86,6 @@ struct Asked {
     bytes_max: usize,
 }
 
-/// What is counted of datagrams, by [`DatagramKind`]. Totals since the start, but for `sessions`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct DatagramCounts {
-    /// UDP.
-    pub udp: KindCounts,
-    /// Unix-domain datagrams.
-    pub unix: KindCounts,
-}
-
-/// What is counted of datagrams of one kind.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct KindCounts {
-    /// Sessions that live.
-    pub sessions: u64,
-    /// Sessions that began.
-    pub opened: u64,
-    /// Datagrams received.
-    pub received: u64,
-    /// Bytes received.
-    pub received_bytes: u64,
-    /// Datagrams that are never answered, and were dropped: what servers say, and what is no object.
-    pub ignored: u64,
-    /// Datagrams dropped because their session has too much to read, or no helper was free.
-    pub dropped: u64,
-    /// Cookies handed out.
-    pub cookies: u64,
-    /// Answers that were not sent, because they were over three times the bytes received, or had no address to go to.
-    pub unanswered: u64,
-    /// Messages that were announced as gaps because no datagram carries them.
-    pub too_large: u64,
-    /// Datagrams sent.
-    pub sent: u64,
-    /// Bytes sent.
-    pub sent_bytes: u64,
-    /// Datagrams that could not be sent: answers to addresses without a session that the socket did not take, and
-    /// whatever the system refused, which ends its session.
-    pub send_dropped: u64,
-}
-
-impl KindCounts {
-    fn add(&mut self, other: &KindCounts) {
-        let KindCounts {
-            sessions,
-            opened,
-            received,
-            received_bytes,
-            ignored,
-            dropped,
-            cookies,
-            unanswered,
-            too_large,
-            sent,
-            sent_bytes,
-            send_dropped,
-        } = other;
-        self.sessions += sessions;
-        self.opened += opened;
-        self.received += received;
-        self.received_bytes += received_bytes;
-        self.ignored += ignored;
-        self.dropped += dropped;
-        self.cookies += cookies;
-        self.unanswered += unanswered;
-        self.too_large += too_large;
-        self.sent += sent;
-        self.sent_bytes += sent_bytes;
-        self.send_dropped += send_dropped;
-    }
-}
-
-impl DatagramCounts {
-    /// Adds what another shard has counted.
-    pub fn add(&mut self, other: &DatagramCounts) {
-        self.udp.add(&other.udp);
-        self.unix.add(&other.unix);
-    }
-
-    /// The counts of one kind.
-    pub fn of(&mut self, kind: DatagramKind) -> &mut KindCounts {
-        match kind {
-            DatagramKind::Udp => &mut self.udp,
-            DatagramKind::Unix => &mut self.unix,
-        }
-    }
-}
-
 impl Datagrams {
     /// Makes the machine of one shard. The key is secret, and the same on all shards, since a peer may come to another
     /// one with its next socket.
@@ -176,7 +99,13 @@ impl Datagrams {
             helpers: Vec::new(),
             scratch: Vec::new(),
             counts: DatagramCounts::default(),
+            gate: None,
         }
+    }
+
+    /// Asks of rates from here on, or not any more. A session that nothing was asked of stays so.
+    pub fn set_gate(&mut self, gate: Option<Box<dyn Gate>>) {
+        self.gate = gate;
     }
 
     /// What was counted.
@@ -217,14 +146,29 @@ impl Datagrams {
         }
         let request = if is_cut { Err(cut()) } else { datagram.request };
         let Some(cookie) = datagram.cookie else {
-            return self.handle_unproved(source, input.len(), request, mail, cx);
+            if self.admits(source, input.len(), false, cx.now) {
+                self.handle_unproved(source, input.len(), request, mail, cx);
+            }
+            return;
         };
         match self.key.check(&cookie, source, cx.now) {
             Proof::None => {
-                self.give_cookie(source, input.len().saturating_mul(AMPLIFICATION_MAX), mail, cx.now)
+                if self.admits(source, input.len(), false, cx.now) {
+                    self.give_cookie(source, input.len().saturating_mul(AMPLIFICATION_MAX), mail, cx.now);
+                }
             }
-            proof => self.handle_proved(source, proof, request, mail, cx),
+            proof => self.handle_proved(source, input.len(), proof, request, mail, cx),
         }
+    }
+
+    /// Whether what comes without a session is within the rate of its address. What is not is dropped without a word.
+    #[inline]
+    fn admits(&mut self, source: &Source, bytes: usize, is_proved: bool, now: Now) -> bool {
+        let admits = self.gate.as_mut().is_none_or(|gate| gate.admits(source, bytes, is_proved, now));
+        if !admits {
+            self.counts.of(source.peer.kind()).dropped += 1;
+        }
+        admits
     }
 
     /// Does for somebody whose address may be forged what needs no proof.
@@ -250,6 +194,7 @@ impl Datagrams {
     fn handle_proved(
         &mut self,
         source: &Source,
+        input_bytes: usize,
         proof: Proof,
         request: Result<Request<'_>, BadRequest>,
         mail: &mut Mail,
@@ -264,6 +209,19 @@ impl Datagrams {
             }
             let session = self.sessions.get_mut(&client).expect("who has a source has a session");
             session.expires_ms = cx.now.ms + cx.limits.datagram_session_timeout_ms;
+            if let Some(meter) = &mut session.meter {
+                let user = cx.hub.identity(client).and_then(|identity| identity.user.as_ref());
+                match meter.take(input_bytes, user, cx.now) {
+                    Verdict::Passes => {}
+                    Verdict::Dropped => {
+                        self.counts.of(source.peer.kind()).dropped += 1;
+                        return;
+                    }
+                    Verdict::Over(over) => return self.refuse_over(source, client, &request, over, mail, cx),
+                }
+            }
+        } else if !self.admits(source, input_bytes, true, cx.now) {
+            return;
         }
         if session.is_none()
             && matches!(&request, Ok(Request { verb: Verb::Subscribe { .. } | Verb::Auth { .. }, .. }))
@@ -290,13 +248,41 @@ impl Datagrams {
         match request {
             Ok(Request { verb: Verb::Ping { value }, .. }) if proof == Proof::Aging => {
                 let cookie = self.key.cookie(source, cx.now);
-                Objects::new(Form::Datagram).say(client, cx, |out| {
+                cx.tally.asked(protocol_of(source));
+                cx.say(client, |out| {
                     json::Object::open(out, "pong", Some(value.as_str())).str("cookie", text(&cookie)).end();
                 });
             }
-            request => carry_out(client, request, cx),
+            request => carry_out(source, client, request, cx),
         }
         self.take_said(source, Some(client), mail, cx);
+    }
+
+    /// Tells a session that it sends too much: what comes of it for a while is dropped, and if that was the last time it ends.
+    #[cold]
+    fn refuse_over(
+        &mut self,
+        source: &Source,
+        client: ClientId,
+        request: &Result<Request<'_>, BadRequest>,
+        over: Over,
+        mail: &mut Mail,
+        cx: &mut Context<'_>,
+    ) {
+        self.counts.of(source.peer.kind()).dropped += 1;
+        cx.tally.refused(Code::Rate);
+        let id = match request {
+            Ok(request) => request.id.as_ref().map(|id| id.as_str()),
+            Err(bad) => bad.id.as_deref(),
+        };
+        let why = over.why_of_datagrams();
+        cx.say(client, |out| json::write_rate_error(out, id, &why, over.retry_ms));
+        self.take_said(source, Some(client), mail, cx);
+        if over.is_last {
+            // Who came in a rush is not told to come back in one.
+            let reconnect = Some((over.retry_ms, over.retry_ms.saturating_mul(2)));
+            cx.hub.bid_farewell(client, Bye { reason: "rate", reconnect });
+        }
     }
 
     /// Lets a helper carry out a request, and answers it now or when another shard has.
@@ -323,7 +309,7 @@ impl Datagrams {
             return;
         };
         let client = self.helpers[index].client;
-        carry_out(client, request, cx);
+        carry_out(source, client, request, cx);
         if !cx.out.is_empty() {
             let mut said = std::mem::take(&mut self.scratch);
             said.extend_from_slice(cx.out.scratch());
@@ -409,7 +395,9 @@ impl Datagrams {
         let client = cx.hub.connect(ClientSetup { encoding: Form::Datagram.encoding(), identity: None });
         let expires_ms = cx.now.ms + cx.limits.datagram_session_timeout_ms;
         self.by_source.insert(source.clone(), client);
-        self.sessions.insert(client, Session { source: source.clone(), expires_ms, due_ms: expires_ms });
+        let meter = self.gate.as_mut().map(|gate| gate.begin(source));
+        self.sessions
+            .insert(client, Session { source: source.clone(), expires_ms, due_ms: expires_ms, meter });
         self.deadlines.insert((expires_ms, client));
         let counts = self.counts.of(source.peer.kind());
         counts.sessions += 1;
@@ -578,57 +566,25 @@ impl Helper {
 
 /// Does what a request asks for, or says why it is none.
 #[inline]
-fn carry_out(client: ClientId, request: Result<Request<'_>, BadRequest>, cx: &mut Context<'_>) {
-    let mut objects = Objects::new(Form::Datagram);
+fn carry_out(
+    source: &Source,
+    client: ClientId,
+    request: Result<Request<'_>, BadRequest>,
+    cx: &mut Context<'_>,
+) {
+    let mut objects = Objects::of_datagrams(protocol_of(source));
     // How many were unreadable in a row is nobody's concern here: there is no connection to close.
     match request {
         Ok(request) => request::carry_out(&mut objects, client, request, cx),
-        Err(bad) => request::refuse(&mut objects, client, &bad, cx),
+        Err(bad) => request::refuse_counted(&mut objects, client, &bad, cx),
     };
 }
 
-/// Refuses what no datagram can answer.
-fn fitting(request: Result<Request<'_>, BadRequest>) -> Result<Request<'_>, BadRequest> {
-    let why = match &request {
-        Ok(Request { verb: Verb::Past { .. }, .. }) => {
-            "datagrams have no \"past\": ask over TCP, WebSocket or HTTP"
-        }
-        Ok(Request {
-            verb: Verb::Subscribe { since: Some(_), .. } | Verb::Subscribe { last: Some(_), .. },
-            ..
-        }) => "datagrams have no \"since\" and no \"last\": subscribe over TCP or WebSocket, or without them",
-        _ => return request,
-    };
-    let id = request.ok().and_then(|request| request.id).map(|id| id.as_str().into());
-    Err(BadRequest { id, code: Code::BadRequest, why: why.into(), unreadable: false })
-}
-
-/// What is said of a datagram that did not fit the buffer.
-fn cut() -> BadRequest {
-    let why = "the datagram is longer than the server receives";
-    BadRequest { id: None, code: Code::TooLarge, why: why.into(), unreadable: true }
-}
-
-/// The gap in the place of a message that no datagram carries.
-fn too_large(message: &Message) -> Gap {
-    Gap {
-        channel: message.channel.clone(),
-        epoch: message.epoch,
-        from: message.sequence,
-        to: message.sequence,
-        why: GapReason::TooLarge,
-    }
-}
-
-/// Appends one item as one datagram.
-fn encode(item: &Item, out: &mut Vec<u8>) {
-    match item {
-        Item::Message(message) => out.extend_from_slice(Form::Datagram.bytes(message)),
-        Item::Answer(answer) => answer::write_answer(out, answer),
-        Item::Gap(gap) => answer::write_gap(out, gap),
-        Item::Notice(notice) => answer::write_notice(out, notice),
-        Item::Bytes(bytes) => out.extend_from_slice(bytes),
-        Item::Bye(bye) => answer::write_bye(out, bye),
+/// What is spoken, for the tally.
+fn protocol_of(source: &Source) -> Protocol {
+    match source.peer.kind() {
+        DatagramKind::Udp => Protocol::Udp,
+        DatagramKind::Unix => Protocol::UnixDatagram,
     }
 }
 

@@ -19,6 +19,7 @@
 
 pub mod datagram;
 pub mod form;
+pub mod gate;
 pub mod limit;
 pub mod mail;
 pub mod out;
@@ -30,7 +31,9 @@ mod compression;
 mod connection;
 mod context;
 mod cookie;
+mod datagram_count;
 mod detect;
+mod gram;
 mod http;
 mod line;
 mod protocol;

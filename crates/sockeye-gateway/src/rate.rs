@@ -143,19 +143,41 @@ pub enum Whose {
     Address,
 }
 
-impl Over {
-    /// The reason in a sentence.
-    pub fn why(&self) -> String {
-        let what = match self.what {
+impl What {
+    fn as_str(self) -> &'static str {
+        match self {
             What::Messages => "messages",
             What::Bytes => "bytes",
-        };
-        let whose = match self.whose {
+        }
+    }
+}
+
+impl Whose {
+    fn as_str(self) -> &'static str {
+        match self {
             Whose::Connection => "connection",
             Whose::User => "user",
             Whose::Address => "address",
-        };
+        }
+    }
+}
+
+impl Over {
+    /// The reason in a sentence.
+    pub fn why(&self) -> String {
+        let (what, whose) = (self.what.as_str(), self.whose.as_str());
         let then = if self.is_last { "this was the last time" } else { "nothing more is read for a while" };
+        format!("too many {what} from this {whose}: {then}")
+    }
+
+    /// The same where what comes is not left unread.
+    pub fn why_of_datagrams(&self) -> String {
+        let what = self.what.as_str();
+        let whose = match self.whose {
+            Whose::Connection => "session",
+            whose => whose.as_str(),
+        };
+        let then = if self.is_last { "this was the last time" } else { "what comes for a while is dropped" };
         format!("too many {what} from this {whose}: {then}")
     }
 }

@@ -16,6 +16,8 @@ const PROTOCOL_VERSION: u64 = 1;
 #[derive(Debug)]
 pub(crate) struct Objects {
     form: Form,
+    /// What is spoken, for the tally.
+    protocol: Protocol,
     unreadable_in_a_row: u32,
     /// A message was one too many: what stands behind it is not handled yet.
     paused: bool,
@@ -25,16 +27,17 @@ pub(crate) struct Objects {
 
 impl Objects {
     pub(crate) fn new(form: Form) -> Self {
-        Objects { form, unreadable_in_a_row: 0, paused: false, refused_tokens: 0 }
-    }
-
-    /// What is spoken, for the tally.
-    fn protocol(&self) -> Protocol {
-        match self.form {
+        let protocol = match form {
             Form::Line => Protocol::Lines,
             Form::Frame => Protocol::WebSocket,
             _ => Protocol::Unknown,
-        }
+        };
+        Objects { form, protocol, unreadable_in_a_row: 0, paused: false, refused_tokens: 0 }
+    }
+
+    /// One datagram's conversation.
+    pub(crate) fn of_datagrams(protocol: Protocol) -> Self {
+        Objects { protocol, ..Objects::new(Form::Datagram) }
     }
 
     /// Says one object to the client: at once, or behind what its outbox holds.
@@ -102,10 +105,7 @@ pub(crate) fn frame(form: Form, out: &mut Vec<u8>, guess: usize, write: impl FnO
 pub(crate) fn handle(objects: &mut Objects, client: ClientId, text: &str, cx: &mut Context<'_>) -> bool {
     match json::parse_request_text(text) {
         Ok(request) => carry_out(objects, client, request, cx),
-        Err(bad) => match cx.count_message(client, objects.protocol()) {
-            Ok(()) => refuse(objects, client, &bad, cx),
-            Err(over) => objects.pause(client, bad.id.as_deref(), over, cx),
-        },
+        Err(bad) => refuse_counted(objects, client, &bad, cx),
     }
 }
 
@@ -119,7 +119,7 @@ pub(crate) fn carry_out(
 ) -> bool {
     objects.unreadable_in_a_row = 0;
     let id = request.id.as_ref().map(|id| id.as_str());
-    if let Err(over) = cx.count_message(client, objects.protocol()) {
+    if let Err(over) = cx.count_message(client, objects.protocol) {
         return objects.pause(client, id, over, cx);
     }
     let tag = || id.map_or(Tag::Silent, |id| Tag::Id(id.into()));
@@ -219,6 +219,19 @@ fn hello(objects: &Objects, client: ClientId, id: &str, known: Option<&Identity>
 fn bad(objects: &Objects, client: ClientId, id: Option<&str>, why: &str, cx: &mut Context<'_>) {
     cx.tally.refused(Code::BadRequest);
     objects.say(client, cx, |out| json::write_error(out, id, Code::BadRequest, why, false));
+}
+
+/// Refuses what is no request, which is a message all the same. Returns as [`handle`] does.
+pub(crate) fn refuse_counted(
+    objects: &mut Objects,
+    client: ClientId,
+    bad: &BadRequest,
+    cx: &mut Context<'_>,
+) -> bool {
+    match cx.count_message(client, objects.protocol) {
+        Ok(()) => refuse(objects, client, bad, cx),
+        Err(over) => objects.pause(client, bad.id.as_deref(), over, cx),
+    }
 }
 
 /// Refuses what is no request. Returns whether the connection goes on.

@@ -70,7 +70,10 @@ impl<K: Kernel> Shard<K> {
                 }
                 Content::Drain(stage) => self.note_stage(letter.from, stage),
                 Content::Control(Control::Drain) => self.announce_drain(),
-                Content::Control(Control::Reload(orders)) => self.desk.reconfigure(&orders),
+                Content::Control(Control::Reload(orders)) => {
+                    self.post.reconfigure(&self.desk.guard);
+                    self.desk.reconfigure(&orders);
+                }
                 Content::Control(Control::End) => self.exchange.is_over = true,
             }
         }

@@ -14,6 +14,7 @@
 
 use std::borrow::Cow;
 use std::io;
+use std::sync::Arc;
 
 use sockeye_gateway::CookieKey;
 use sockeye_gateway::datagram::Datagrams;
@@ -21,6 +22,7 @@ use sockeye_gateway::mail::{Letter, Mail, PeerAddress};
 use sockeye_hub::{Bye, ClientId};
 use tracing::debug;
 
+use super::guard::Guard;
 use super::kernel::{DATAGRAM_TOKENS, Kernel};
 use super::shard::Shard;
 
@@ -40,14 +42,15 @@ pub(super) struct Post {
 const BATCH_MAX: usize = sockeye_sys::datagram::BATCH_MAX;
 
 impl Post {
-    pub(super) fn new(key: CookieKey, sockets: usize) -> Self {
-        Post {
-            machine: Datagrams::new(key),
-            mail: Mail::new(),
-            listed: vec![true; sockets],
-            paused: Vec::new(),
-            has_news: false,
-        }
+    pub(super) fn new(key: CookieKey, sockets: usize, guard: &Arc<Guard>) -> Self {
+        let mut machine = Datagrams::new(key);
+        machine.set_gate(guard.datagram_gate());
+        Post { machine, mail: Mail::new(), listed: vec![true; sockets], paused: Vec::new(), has_news: false }
+    }
+
+    /// Goes on under the bounds that the guard has come to have.
+    pub(super) fn reconfigure(&mut self, guard: &Arc<Guard>) {
+        self.machine.set_gate(guard.datagram_gate());
     }
 
     /// When a session may be at its end.

@@ -90,7 +90,7 @@ impl<K: Kernel> Shard<K> {
             due: Vec::new(),
             buffer: vec![0; setup.server_limits.receive_bytes_max].into_boxed_slice(),
             next_stats_ms: now.ms,
-            post: Post::new(setup.cookie_key, datagram_sockets),
+            post: Post::new(setup.cookie_key, datagram_sockets, &setup.guard),
             tokens_generation,
             next_show_ms: now.ms,
             has_news: false,

@@ -82,6 +82,17 @@ impl Grams {
         }
     }
 
+    /// Whether something has come and was not received.
+    pub(crate) fn is_waiting(&self) -> bool {
+        use rustix::net::{RecvFlags, recv};
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        let mut byte = [0];
+        match &self.socket {
+            Socket::Udp(udp) => recv(udp, &mut byte[..], flags).is_ok(),
+            Socket::Unix { socket, .. } => recv(socket, &mut byte[..], flags).is_ok(),
+        }
+    }
+
     /// The next datagram.
     pub(crate) fn receive(&mut self) -> String {
         self.try_receive().expect("a datagram comes")

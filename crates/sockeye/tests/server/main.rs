@@ -11,6 +11,7 @@ mod certificates;
 mod client;
 mod command;
 mod datagram;
+mod datagram_limits;
 mod deflate;
 mod gram;
 mod hostile;

@@ -2,11 +2,12 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use sockeye_gateway::rate::Bucket;
+use sockeye_gateway::rate::{Bucket, What};
 use sockeye_hub::Now;
 
-use super::Shared;
 use super::count::Limit;
+use super::standing::missed;
+use super::{Shared, Three};
 
 /// The account of one address or user, shared by its connections on all shards.
 #[derive(Debug, Default)]
@@ -42,6 +43,17 @@ impl State {
         }
         self.connections += 1;
         Ok(())
+    }
+
+    /// Takes a datagram of so many bytes. `Some`: there was too much of this, and the bucket is full after so long.
+    pub(super) fn take_datagram(&mut self, rates: &Three, bytes: u64, now: Now) -> Option<(What, u64)> {
+        if let Some(rate) = &rates.bytes {
+            if self.bytes.available(rate, now.ms) == 0 {
+                return Some((What::Bytes, self.bytes.full_in_ms(rate, now.ms)));
+            }
+            self.bytes.spend(rate, bytes, now.ms);
+        }
+        missed(&mut self.messages, rates.messages.as_ref(), now).map(|wait_ms| (What::Messages, wait_ms))
     }
 
     /// Lets one go.

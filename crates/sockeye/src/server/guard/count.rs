@@ -40,8 +40,10 @@ pub enum Outcome {
     TurnedAway,
     /// A message was refused, or reading stopped, for a while.
     Paused,
-    /// A connection was closed, since it kept on.
+    /// A connection or session was closed, since it kept on.
     Closed,
+    /// A datagram without a session was dropped.
+    Dropped,
     /// The last token was taken: the next one who asks is refused.
     Spent,
 }
@@ -97,6 +99,9 @@ impl Limit {
         match self {
             Limit::Connections | Limit::AddressConnections | Limit::AddressArrivals => &[Outcome::TurnedAway],
             Limit::Channels | Limit::UserChannels | Limit::AddressChannels => &[Outcome::Spent],
+            Limit::AddressMessages | Limit::AddressBytes => {
+                &[Outcome::Paused, Outcome::Closed, Outcome::Dropped]
+            }
             _ => &[Outcome::Paused, Outcome::Closed],
         }
     }
@@ -109,6 +114,7 @@ impl Outcome {
             Outcome::TurnedAway => "turned_away",
             Outcome::Paused => "paused",
             Outcome::Closed => "closed",
+            Outcome::Dropped => "dropped",
             Outcome::Spent => "spent",
         }
     }
@@ -116,7 +122,7 @@ impl Outcome {
 
 /// How often each limit had each outcome, on all shards.
 #[derive(Debug, Default)]
-pub struct Counts([[AtomicU64; 4]; Limit::ALL.len()]);
+pub struct Counts([[AtomicU64; 5]; Limit::ALL.len()]);
 
 impl Counts {
     pub(super) fn add(&self, limit: Limit, outcome: Outcome) {

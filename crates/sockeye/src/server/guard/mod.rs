@@ -7,6 +7,7 @@
 
 mod account;
 mod count;
+mod datagram;
 mod standing;
 mod table;
 
@@ -31,6 +32,8 @@ pub struct Guard {
     terms: RwLock<Arc<Terms>>,
     connections: AtomicUsize,
     addresses: Table<IpAddr>,
+    /// Addresses that datagrams say they are from, without proof.
+    senders: Table<IpAddr>,
     users: Table<Arc<str>>,
     /// What was limited, for `/metrics`.
     pub counts: Counts,
@@ -72,7 +75,11 @@ struct Three {
 
 impl Three {
     fn is_bound(&self) -> bool {
-        self.messages.is_some() || self.bytes.is_some() || self.channels.is_some()
+        self.bounds_input() || self.channels.is_some()
+    }
+
+    fn bounds_input(&self) -> bool {
+        self.messages.is_some() || self.bytes.is_some()
     }
 }
 
@@ -87,6 +94,7 @@ impl Guard {
             terms: RwLock::new(Arc::new(Terms::new(limits, proxies))),
             connections: AtomicUsize::new(0),
             addresses: Table::new(),
+            senders: Table::new(),
             users: Table::new(),
             counts: Counts::default(),
             limit_told_ms: AtomicU64::new(0),

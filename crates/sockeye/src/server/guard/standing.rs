@@ -50,6 +50,10 @@ impl Standing {
         self.address = Some(Joined(address));
     }
 
+    pub(super) fn guard(&self) -> &Guard {
+        &self.guard
+    }
+
     /// Whether any rate is asked of this connection.
     pub(crate) fn is_metered(&self) -> bool {
         let rates = &self.guard.terms().rates;
@@ -149,7 +153,7 @@ impl Standing {
         }
     }
 
-    fn strike(&mut self, what: What, whose: Whose, wait_ms: u64, now: Now) -> Over {
+    pub(super) fn strike(&mut self, what: What, whose: Whose, wait_ms: u64, now: Now) -> Over {
         let terms = self.guard.terms();
         let wait_ms = wait_ms.min(terms.limits.pause_ms_max);
         let is_last = self.pace.strike(wait_ms, &terms.patience, now.ms);
@@ -231,7 +235,7 @@ fn accounts(
 }
 
 /// Takes a token. `Some`: there was none, and the bucket is full after so long.
-fn missed(bucket: &mut Bucket, rate: Option<&Rate>, now: Now) -> Option<u64> {
+pub(super) fn missed(bucket: &mut Bucket, rate: Option<&Rate>, now: Now) -> Option<u64> {
     let rate = rate?;
     (!bucket.take(rate, now.ms)).then(|| bucket.full_in_ms(rate, now.ms))
 }

@@ -1,5 +1,6 @@
 //! The guard alone: who is admitted, and what it remembers.
 
+use sockeye_gateway::mail::{PeerAddress, Source};
 use sockeye_gateway::rate::{Meter as _, What, Whose};
 
 use super::*;
@@ -192,4 +193,41 @@ fn other_bounds_hold_at_once_and_close_nobody() {
     assert!(arrive(&guard, "192.0.2.1", 0).is_err());
     assert_eq!((0..10).filter(|_| one.take_message(at(0)).is_ok()).count(), 3);
     assert!(guard.expects_proxy_header("192.0.2.9".parse().ok()));
+}
+
+#[test]
+fn what_datagrams_say_without_proof_uses_up_nothing_of_an_address() {
+    let guard = guard(|limits| limits.messages_per_second.address = 1);
+    let mut gate = guard.datagram_gate().expect("a rate is bound");
+    let source =
+        |address: &str| Source { socket: 0, peer: PeerAddress::Ip(address.parse().expect("an address")) };
+    let victim = source("192.0.2.1:1");
+
+    let admitted = (0..100).filter(|_| gate.admits(&victim, 20, false, at(0))).count();
+
+    assert_eq!(admitted, 5);
+    assert!(gate.admits(&victim, 20, true, at(0)));
+    assert!(gate.admits(&source("192.0.2.2:1"), 20, false, at(0)));
+    assert_eq!(guard.counts.of(Limit::AddressMessages, Outcome::Dropped), 95);
+}
+
+#[test]
+fn a_hundred_thousand_forged_senders_leave_boundedly_many_accounts() {
+    let guard = guard(|limits| limits.messages_per_second.address = 1);
+    let mut gate = guard.datagram_gate().expect("a rate is bound");
+
+    for number in 0..100_000_u32 {
+        let ip = std::net::Ipv4Addr::from(number + (1 << 24));
+        gate.admits(&Source { socket: 0, peer: PeerAddress::Ip((ip, 1).into()) }, 20, false, at(0));
+    }
+
+    assert!(guard.senders.len() <= ACCOUNTS_IDLE_MAX, "{}", guard.senders.len());
+    assert_eq!(guard.addresses.len(), 0);
+}
+
+#[test]
+fn without_rates_nothing_is_asked_of_datagrams() {
+    assert!(guard(|limits| limits.address_connections_max = 1).datagram_gate().is_none());
+    assert!(guard(|limits| limits.channels_per_minute.address = 1).datagram_gate().is_none());
+    assert!(guard(|limits| limits.bytes_per_second.user = 1).datagram_gate().is_some());
 }
