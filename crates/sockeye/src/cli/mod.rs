@@ -14,6 +14,7 @@ mod log;
 mod man;
 mod probe;
 mod publish;
+mod relay;
 mod serve;
 mod subscribe;
 mod token;
@@ -47,6 +48,8 @@ enum Verb {
     Connect(Box<connect::Connect>),
     /// Listen on an address, and join who comes with standard input and output or with a command
     Listen(Box<listen::Listen>),
+    /// Join two addresses, in both directions; `listen:` marks the side that is listened on
+    Relay(Box<relay::Relay>),
     /// Say whether addresses are ready, with the time of each step
     Probe(probe::Probe),
     /// Explain an address: its layers, options, privileges and calls
@@ -69,6 +72,7 @@ pub fn run() -> u8 {
         Verb::Check(check) => check.run(),
         Verb::Connect(connect) => connect.run(),
         Verb::Listen(listen) => listen.run(),
+        Verb::Relay(relay) => relay.run(),
         Verb::Probe(probe) => probe.run(),
         Verb::Explain(explain) => explain.run(),
         Verb::Completions(completions) => completions.run(Command::command()),

@@ -199,7 +199,11 @@ impl Session {
                         }
                     })));
                 }
-                outcome => return Poll::Ready(outcome),
+                outcome => {
+                    // Who is sent to is not idle: a stream to somebody who only hears goes on.
+                    self.idle.as_mut().reset(Instant::now() + IDLE);
+                    return Poll::Ready(outcome);
+                }
             }
         }
     }

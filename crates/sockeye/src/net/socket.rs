@@ -88,6 +88,15 @@ impl ByteStream {
     pub(super) fn new(transport: Transport) -> ByteStream {
         ByteStream { transport, outgoing: Outgoing::default() }
     }
+
+    /// Whether nothing waits to be written.
+    pub(super) fn is_idle(&self) -> bool {
+        self.outgoing.is_free()
+    }
+
+    pub(super) fn into_transport(self) -> Transport {
+        self.transport
+    }
 }
 
 impl Socket {

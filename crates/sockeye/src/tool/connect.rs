@@ -105,7 +105,7 @@ fn is_passing(error: &Error) -> bool {
 }
 
 /// A random number from 0 to 1.
-fn fraction() -> f64 {
+pub(super) fn fraction() -> f64 {
     let mut bytes = [0; 4];
     let _ = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
     f64::from(u32::from_ne_bytes(bytes)) / f64::from(u32::MAX)

@@ -1,8 +1,8 @@
 //! The client's side: what speaks to a server, as opposed to being one.
 //!
-//! `publish`, `subscribe` and `link` are clients of a Sockeye server; `connect`, `listen` and `probe` join any two sockets, on
-//! `net`: `bridge` is how, `frame` how messages stand on a stream, `show` how people read them. Deliberately absent: flags and
-//! exit codes, which are in `cli`.
+//! `publish`, `subscribe` and `link` are clients of a Sockeye server; `connect`, `listen`, `relay` and `probe` join any two
+//! sockets, on `net`: `bridge` is how our end is joined with a peer, `relay` how two peers are, `frame` how messages stand on a
+//! stream, `show` how people read them. Deliberately absent: flags and exit codes, which are in `cli`.
 
 mod bridge;
 mod connect;
@@ -14,6 +14,7 @@ mod link;
 mod listen;
 mod probe;
 mod publish;
+mod relay;
 mod run;
 mod secure;
 mod show;
@@ -28,6 +29,7 @@ pub use link::Link;
 pub use listen::{Listen, With, listen};
 pub use probe::{Finding, Probe, probe};
 pub use publish::{Payload, publish};
+pub use relay::{Relay, Rules as RelayRules, relay};
 pub use run::{run, tell};
 pub use show::Show;
 pub use subscribe::{Format, Hearing, subscribe};

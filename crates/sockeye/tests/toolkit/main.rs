@@ -11,5 +11,6 @@ mod contracts;
 mod listen;
 mod manual;
 mod probe;
+mod relay;
 mod websocket;
 mod world;

@@ -85,6 +85,11 @@ impl Running {
         (listening, address.unwrap().to_owned())
     }
 
+    /// Its process.
+    pub(crate) fn id(&self) -> rustix::process::Pid {
+        rustix::process::Pid::from_child(&self.child)
+    }
+
     /// Writes to its standard input.
     pub(crate) fn say(&mut self, bytes: &[u8]) {
         // A command that reads no input may have ended already.
