@@ -1,7 +1,7 @@
 //! `cargo xtask`: one door for automation, the same on a laptop and on a build machine.
 //!
 //! Each door is a file: [`mod@test`] runs everything that must hold, [`mod@tidy`] checks the rules of the house,
-//! [`autobahn`], [`clients`] and [`proxies`] drive the real binary from outside, [`fuzz`] looks for new inputs.
+//! [`autobahn`], [`clients`], [`peers`] and [`proxies`] drive the real binary from outside, [`fuzz`] looks for new inputs.
 //! Deliberately absent: anything that publishes or deploys, and shell scripts (what runs here is Rust, so that it
 //! is read, formatted and tested like the rest).
 
@@ -13,6 +13,7 @@ mod clients;
 mod command;
 mod fuzz;
 mod metrics;
+mod peers;
 mod proxies;
 mod server;
 mod size;
@@ -94,6 +95,14 @@ fn run() -> Result<ExitCode> {
             }
             Ok(report.finish())
         }
+        "peers" => {
+            refuse_rest(&arguments)?;
+            let mut report = Report::new(workspace.is_build_machine());
+            if let Some(binary) = server::build_step(&workspace, &mut report) {
+                peers::steps(&workspace, &binary, &mut report);
+            }
+            Ok(report.finish())
+        }
         "proxies" => {
             refuse_rest(&arguments)?;
             let mut report = Report::new(workspace.is_build_machine());
@@ -163,6 +172,7 @@ cargo xtask DOOR
                              Autobahn's fuzzing client against /echo of the release build; --all: every case, with
                              compression shared and dedicated (some 20 minutes)
   clients                    Chromium, Python, npm ws, curl and nc against the release build
+  peers                      nc, ncat, socat, curl, openssl and Python at the other end of connect and listen
   proxies                    nginx, HAProxy and Caddy, as docs/examples sets them up, in front of the release build
 
   --install                  with any door: fetch what is missing into target/ and, for programs, with

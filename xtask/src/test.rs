@@ -10,7 +10,7 @@ use anyhow::{Result, bail};
 use crate::command::{run, watch};
 use crate::step::{Missing, Outcome, Report};
 use crate::workspace::Workspace;
-use crate::{autobahn, clients, metrics, proxies, server, size, tidy, tools};
+use crate::{autobahn, clients, metrics, peers, proxies, server, size, tidy, tools};
 
 /// Runs all steps and prints the report.
 pub(crate) fn everything(workspace: &Workspace) -> ExitCode {
@@ -38,11 +38,12 @@ pub(crate) fn everything(workspace: &Workspace) -> ExitCode {
         Some(binary) => {
             report.step("Autobahn", || autobahn::step(workspace, &binary, autobahn::CASES, "shared"));
             clients::steps(workspace, &binary, &mut report);
+            peers::steps(workspace, &binary, &mut report);
             proxies::steps(workspace, &binary, &mut report);
             report.step("metrics", || metrics::step(workspace, &binary));
             report.step("size of the binary", || size::binary(&binary));
         }
-        None => report.step("Autobahn, clients, proxies, metrics, size", || {
+        None => report.step("Autobahn, clients, peers, proxies, metrics, size", || {
             Err(Missing::new("the release build", "mend the step above").into())
         }),
     }

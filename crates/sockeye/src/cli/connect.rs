@@ -19,7 +19,8 @@ use crate::tool::{self, Stats};
     sockeye connect wss://example.org/live                   each line is a message\n  \
     sockeye connect --frame jsonl ws://localhost:7000/ < in.jsonl > out.jsonl\n  \
     sockeye connect 'wss://example.org/live#token=env:TOKEN' --reconnect --hello '{\"sub\":\"a\"}'\n\n\
-    The end of input is told to the peer, whose answer is awaited without a limit (--linger sets one).\n\
+    The end of input is told to the peer, whose answer is awaited without a limit (--linger sets one). Where that\n\
+    cannot be told, by datagrams and WebSockets, answers are awaited until none has come for --wait.\n\
     Exit codes: 3 name not found, 4 refused, 5 timed out, 6 TLS, 7 handshake refused, 8 ended early.")]
 pub(super) struct Connect {
     /// The address; `sockeye explain ADDRESS` tells what it means

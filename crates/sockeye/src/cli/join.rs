@@ -29,7 +29,8 @@ pub(super) struct Join {
     /// How long the peer may go on after our input has ended [default: without limit]
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     linger: Option<Duration>,
-    /// How long to wait for an answer after our input has ended, where there are no connections (UDP)
+    /// How long to wait for an answer after our input has ended, and again after each answer, where nothing ends one
+    /// direction alone: datagrams, and WebSockets, which are closed then
     #[arg(long, value_name = "TIME", value_parser = parse_time, default_value = "1s")]
     wait: Duration,
     /// The largest message read from our stream

@@ -24,7 +24,8 @@ pub struct Rules {
     pub kind: Option<MessageKind>,
     /// How long the peer may go on after our input ended.
     pub linger: Option<Duration>,
-    /// How long a datagram socket waits for an answer after our input ended, and after each answer.
+    /// How long to wait for an answer after our input ended, and again after each answer, where nothing ends one direction
+    /// alone: a datagram socket has no end, and the close of a WebSocket tells the peer to answer no more.
     pub wait: Duration,
     /// The largest message that is read from our stream.
     pub message_bytes_max: usize,
@@ -125,7 +126,7 @@ pub async fn bridge(ours: &mut Ours, mut theirs: Socket, rules: &Rules) -> (Resu
     let Ours { receive: our_receive, send: our_send, deframer, pending, ended, told } = ours;
     let mut input = Input { from: our_receive, deframer, pending, ended, told };
     let outcome = {
-        let outwards = outwards(&mut input, &mut send, shape, &counters, &name);
+        let outwards = outwards(&mut input, &mut send, shape, rules, &counters, &name);
         let inwards = inwards(&mut receive, our_send, shape, rules, &counters);
         join(outwards, inwards, shape, half_closes, rules, &counters, &name).await
     };
@@ -175,14 +176,8 @@ async fn join(
     let ended = Instant::now();
     let limit = async {
         if shape == Shape::Datagram {
-            loop {
-                let last = counters.last_received.get().map_or(ended, |last| last.max(ended));
-                let until = last + rules.wait;
-                if until <= Instant::now() {
-                    return Ok(());
-                }
-                sleep_until(until.into()).await;
-            }
+            silence(rules.wait, ended, counters).await;
+            return Ok(());
         }
         match rules.linger {
             None if !rules.ends_with_peer => {
@@ -209,6 +204,18 @@ async fn join(
     }
 }
 
+/// Waits until nothing was received for so long.
+async fn silence(wait: Duration, since: Instant, counters: &Counters) {
+    loop {
+        let last = counters.last_received.get().map_or(since, |last| last.max(since));
+        let until = last + wait;
+        if until <= Instant::now() {
+            return;
+        }
+        sleep_until(until.into()).await;
+    }
+}
+
 /// Lets our input go on until there is nothing of it for a while. `None`: it has not ended.
 async fn what_there_is<T>(mut outwards: impl Future<Output = T> + Unpin, counters: &Counters) -> Option<T> {
     loop {
@@ -226,11 +233,15 @@ async fn outwards(
     input: &mut Input<'_>,
     to: &mut SendHalf,
     shape: Shape,
+    rules: &Rules,
     counters: &Counters,
     name: &str,
 ) -> Result<InputEnd> {
+    let has_half_close = to.traits().half_close;
     // A mistake in our input is told when everything before it was sent.
     let mut broken = None;
+    // An end that was not said in so many words: the answer comes first.
+    let mut waits = false;
     loop {
         while let Some(message) = input.pending.clone() {
             let bytes = message.bytes.len();
@@ -257,6 +268,9 @@ async fn outwards(
             return Err(Error::new(ErrorKind::Usage, name, format!("our input: {why}")));
         }
         if let Some(close) = input.ended.clone() {
+            if waits {
+                silence(rules.wait, Instant::now(), counters).await;
+            }
             counters.close_code.set(close.code);
             return match to.finish_with(close).await {
                 Ok(()) => {
@@ -272,6 +286,7 @@ async fn outwards(
             None => {
                 broken = input.deframer.finish().err();
                 *input.ended = Some(Close::normal());
+                waits = shape == Shape::Message && !has_half_close && rules.ends_with_peer;
             }
         }
     }

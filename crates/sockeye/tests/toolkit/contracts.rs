@@ -87,6 +87,31 @@ fn an_echo_of_an_answer_that_was_lost_is_awaited_only_so_long() {
 }
 
 #[test]
+fn a_websocket_is_closed_when_no_further_answer_comes() {
+    let (answer, awaited) = mpsc::channel();
+    let (at, peer) = websocket::peer(move |mut frames| {
+        let question = frames.receive().unwrap();
+        awaited.recv_timeout(PATIENCE).unwrap();
+        frames.send(websocket::TEXT, b"late");
+        let end = frames.receive().unwrap();
+        frames.send(websocket::CLOSE, &end.1);
+        (question, end)
+    });
+    let mut client = Running::start(&["connect", &at, "--wait", "500ms"]);
+    client.say(b"question");
+    client.end_input();
+    client.goes_on_for(Duration::from_millis(200));
+    answer.send(()).unwrap();
+
+    let ran = client.finish();
+
+    assert_eq!((ran.code, ran.text()), (0, "late\n"), "{ran:?}");
+    let (question, end) = peer.join().unwrap();
+    assert_eq!(question, (websocket::TEXT, b"question".to_vec()));
+    assert_eq!(end, (websocket::CLOSE, 1000_u16.to_be_bytes().to_vec()));
+}
+
+#[test]
 fn messages_keep_their_boundaries_and_their_kind_through_jsonl() {
     let mut sent = String::new();
     let large = "x\ny\u{0}".repeat(300_000);
