@@ -5,7 +5,6 @@
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::ops::RangeInclusive;
-use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use sockeye_wire::websocket::Opcode;
@@ -314,7 +313,6 @@ fn a_drain_of_two_thousand_connections_delivers_or_announces_everything_that_was
         hearers.push((channel, 0, lines));
     }
     let speakers: Vec<Lines> = (0..SPEAKERS).map(|_| server.lines()).collect();
-    let mut ended = Duration::ZERO;
     let mut heard: Vec<(&str, u64)> = Vec::new();
     let mut accepted = Accepted::new();
 
@@ -348,7 +346,6 @@ fn a_drain_of_two_thousand_connections_delivers_or_announces_everything_that_was
             }
         }
 
-        let started = Instant::now();
         server.terminate();
 
         heard.extend(hearers.into_iter().map(|(channel, mut last, mut lines)| {
@@ -365,10 +362,9 @@ fn a_drain_of_two_thousand_connections_delivers_or_announces_everything_that_was
         }));
         accepted.extend(speaking.into_iter().map(|speaking| speaking.join().unwrap()));
         assert_eq!(server.wait().code(), Some(0));
-        ended = started.elapsed();
     });
 
-    assert!(ended < Duration::from_secs(10), "it took {ended:?}");
+    // The server says so when its time was over. Our own clock would tell how long 2,000 sockets take to be read here.
     assert!(!server.log().iter().any(|line| line.contains("the drain's time is over")));
     for (channel, last) in heard {
         assert!(last >= accepted[channel], "{channel}: heard up to {last} of {}", accepted[channel]);
