@@ -25,7 +25,7 @@ pub use self::json::json_request;
 pub use self::lines::line;
 pub use self::names::name_pattern;
 pub use self::proxy::proxy;
-pub use self::websocket::{websocket_client, websocket_server};
+pub use self::websocket::{deflate, websocket_client, websocket_server};
 
 /// A stream and the pieces in which a socket might deliver it.
 struct Stream<'a> {

@@ -2,7 +2,7 @@
 //! compression and without.
 
 use sockeye_wire::websocket::{
-    Decoder, DeflateOffer, DeflateTerms, Error, Event, MessageKind, Opcode, Role, compress_alone,
+    Compressor, Decoder, DeflateOffer, DeflateTerms, Error, Event, MessageKind, Opcode, Role, compress_alone,
     write_compressed_frame, write_frame, write_masked_compressed_frame, write_masked_frame,
 };
 
@@ -17,6 +17,63 @@ pub fn websocket_server(data: &[u8]) {
 pub fn websocket_client(data: &[u8]) {
     check(Role::Client, data);
 }
+
+/// Compressed messages of a client: as bytes that nobody compressed, and as what our own compressor makes of them. After the
+/// two bytes of the cuts comes one of choices, then each message behind a byte that is its length.
+pub fn deflate(data: &[u8]) {
+    let Some((stream, (&choices, mut rest))) =
+        Stream::new(data).and_then(|stream| Some((stream.seed, stream.bytes.split_first()?)))
+    else {
+        return;
+    };
+    let takeover = if choices & 1 == 0 { Takeover::Never } else { Takeover::Both };
+    let fragments = choices & 2 != 0;
+    let mut compressor = Compressor::new(9 + (choices >> 2) % 7, takeover == Takeover::Both);
+    let (mut foreign, mut own, mut messages) = (Vec::new(), Vec::new(), Vec::new());
+    while let Some((&length, behind)) = rest.split_first() {
+        let (message, behind) = behind.split_at(behind.len().min(usize::from(length)));
+        rest = behind;
+        write_as_compressed(&mut foreign, message, fragments);
+        let message = &message[..message.len().min(MESSAGE_BYTES_MAX)];
+        let mut compressed = Vec::new();
+        if compressor.compress(message, &mut compressed) {
+            write_as_compressed(&mut own, &compressed, fragments);
+        } else {
+            write_masked_frame(&mut own, Opcode::Binary, message, MASK);
+        }
+        messages.push(message.to_vec());
+    }
+    let decode_both = |bytes: &[u8]| {
+        let stream = Stream { seed: stream, bytes };
+        let session = decode(Role::Server, Some(takeover), &stream.whole());
+        assert_eq!(session, decode(Role::Server, Some(takeover), &stream.cut()));
+        session
+    };
+
+    let session = decode_both(&foreign);
+    assert!(session.heard.iter().all(|heard| heard.bytes.len() <= MESSAGE_BYTES_MAX));
+    assert!(session.error.is_some() || session.heard.len() == messages.len());
+
+    let session = decode_both(&own);
+    assert_eq!(session.error, None);
+    assert!(session.heard.iter().map(|heard| &heard.bytes).eq(&messages));
+}
+
+/// Appends a payload as one message that says it is compressed, in one frame or two.
+fn write_as_compressed(out: &mut Vec<u8>, payload: &[u8], fragments: bool) {
+    const FINAL: u8 = 0x80;
+    const COMPRESSED: u8 = 0x40;
+    let start = out.len();
+    let first = if fragments { &payload[..payload.len() / 2] } else { payload };
+    write_masked_frame(out, Opcode::Binary, first, MASK);
+    out[start] |= COMPRESSED;
+    if fragments {
+        out[start] &= !FINAL;
+        write_masked_frame(out, Opcode::Continuation, &payload[payload.len() / 2..], MASK);
+    }
+}
+
+const MASK: [u8; 4] = [0x5a, 0xc3, 0x01, 0xfe];
 
 fn check(role: Role, data: &[u8]) {
     let Some(stream) = Stream::new(data) else { return };

@@ -18,6 +18,7 @@ type Body = fn(&[u8]);
 const TARGETS: &[(&str, Body)] = &[
     ("connection", bodies::connection),
     ("datagram", bodies::datagram),
+    ("deflate", bodies::deflate),
     ("event_stream", bodies::event_stream),
     ("http_body", bodies::http_body),
     ("http_head", bodies::http_head),
