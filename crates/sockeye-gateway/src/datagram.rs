@@ -28,7 +28,7 @@ use crate::cookie::{CookieKey, Proof};
 pub use crate::datagram_count::{DatagramCounts, KindCounts};
 use crate::form::Form;
 use crate::gate::{Gate, SessionMeter, Verdict};
-use crate::gram::{cut, encode, fitting, too_large};
+use crate::gram::{cut, encode, make_fitting, too_large};
 use crate::limit::Limits;
 use crate::mail::{DatagramKind, Letter, Mail, PeerAddress, Source};
 use crate::protocol::Protocol;
@@ -177,16 +177,19 @@ impl Datagrams {
         &mut self,
         source: &Source,
         input_bytes: usize,
-        request: Result<Request<'_>, BadRequest>,
+        mut request: Result<Request<'_>, BadRequest>,
         mail: &mut Mail,
         cx: &mut Context<'_>,
     ) {
         let bytes_max = input_bytes.saturating_mul(AMPLIFICATION_MAX);
-        match request {
+        match &request {
             Ok(Request { verb: Verb::Subscribe { .. } | Verb::Auth { .. }, .. }) => {
                 self.give_cookie(source, bytes_max, mail, cx.now);
             }
-            request => self.lend_helper(source, bytes_max, fitting(request), mail, cx),
+            _ => {
+                make_fitting(&mut request);
+                self.lend_helper(source, bytes_max, request, mail, cx);
+            }
         }
     }
 
@@ -196,11 +199,11 @@ impl Datagrams {
         source: &Source,
         input_bytes: usize,
         proof: Proof,
-        request: Result<Request<'_>, BadRequest>,
+        mut request: Result<Request<'_>, BadRequest>,
         mail: &mut Mail,
         cx: &mut Context<'_>,
     ) {
-        let request = fitting(request);
+        make_fitting(&mut request);
         let mut session = self.by_source.get(source).copied();
         if let Some(client) = session {
             if cx.hub.closing(client).is_some() || cx.must_pause(client) {

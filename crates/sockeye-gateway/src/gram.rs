@@ -9,8 +9,9 @@ use crate::answer;
 use crate::form::Form;
 
 /// Refuses what no datagram can answer.
-pub(crate) fn fitting(request: Result<Request<'_>, BadRequest>) -> Result<Request<'_>, BadRequest> {
-    let why = match &request {
+#[inline]
+pub(crate) fn make_fitting(request: &mut Result<Request<'_>, BadRequest>) {
+    let why = match request {
         Ok(Request { verb: Verb::Past { .. }, .. }) => {
             "datagrams have no \"past\": ask over TCP, WebSocket or HTTP"
         }
@@ -18,10 +19,10 @@ pub(crate) fn fitting(request: Result<Request<'_>, BadRequest>) -> Result<Reques
             verb: Verb::Subscribe { since: Some(_), .. } | Verb::Subscribe { last: Some(_), .. },
             ..
         }) => "datagrams have no \"since\" and no \"last\": subscribe over TCP or WebSocket, or without them",
-        _ => return request,
+        _ => return,
     };
-    let id = request.ok().and_then(|request| request.id).map(|id| id.as_str().into());
-    Err(BadRequest { id, code: Code::BadRequest, why: why.into(), unreadable: false })
+    let id = request.as_ref().ok().and_then(|request| request.id).map(|id| id.as_str().into());
+    *request = Err(BadRequest { id, code: Code::BadRequest, why: why.into(), unreadable: false });
 }
 
 /// What is said of a datagram that did not fit the buffer.

@@ -38,6 +38,10 @@ impl Hub {
     /// Gives a message to everybody here who hears its channel.
     pub(crate) fn fan_out(&mut self, index: u32, message: &Arc<Message>) {
         self.refresh_matched(index);
+        let channel = self.channels.get(index);
+        if channel.exact.is_empty() && channel.matched.is_empty() {
+            return;
+        }
         let stamp = self.next_stamp();
         let channel = self.channels.get_mut(index);
         let mut delivery = Delivery {

@@ -108,12 +108,21 @@ impl Hub {
         Ok((index, Started { epoch, head, next, recovered, live_next, created }))
     }
 
-    /// Gives a message its position and keeps it. The caller answers, and then lets it `spread`.
-    pub(crate) fn place(&mut self, publication: Publication, now: Now) -> Result<Placed, Refusal> {
-        let opened = self.open_channel(&publication.channel, publication.creating);
-        let (index, created) = opened.inspect_err(|refusal| {
-            self.stats.publishes_refused[refusal.code as usize] += 1;
-        })?;
+    /// Gives a message its position and keeps it. The caller answers, and then lets it `spread`. `known` is the channel of
+    /// this name, which the caller has looked for.
+    pub(crate) fn place(
+        &mut self,
+        name: &str,
+        known: Option<u32>,
+        publication: Publication,
+        now: Now,
+    ) -> Result<Placed, Refusal> {
+        let (index, created) = match known {
+            Some(index) => (index, false),
+            None => self.open_channel(name, publication.creating).inspect_err(|refusal| {
+                self.stats.publishes_refused[refusal.code as usize] += 1;
+            })?,
+        };
         let channel = self.channels.get_mut(index);
         let key = publication.key.map(|key| KeyName {
             channel: (index, channel.generation),

@@ -6,6 +6,7 @@
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
     hash::BuildHasher,
+    sync::Arc,
 };
 
 use foldhash::{fast, quality};
@@ -168,13 +169,13 @@ impl Hub {
         if !self.is_serving(client) {
             return;
         }
-        if let Err(refusal) = self.check_publish(client, &publish) {
+        let known = self.channels.find(publish.channel);
+        if let Err(refusal) = self.check_publish(client, &publish, known.is_some()) {
             self.stats.publishes_refused[refusal.code as usize] += 1;
             return self.answer(client, tag, Err(refusal));
         }
         let home = self.home_of(publish.channel);
         let publication = Publication {
-            channel: publish.channel.into(),
             kind: publish.kind,
             payload: publish.payload.into_owned().into_boxed_slice(),
             key: publish.key.map(Into::into),
@@ -183,7 +184,7 @@ impl Hub {
             creating: self.creating(client),
         };
         if home == self.shard.index {
-            match self.place(publication, now) {
+            match self.place(publish.channel, known, publication, now) {
                 Ok(placed) => {
                     if placed.created {
                         self.note_created(client);
@@ -197,9 +198,13 @@ impl Hub {
             }
         } else if self.may_ask(client, &tag) {
             let (creating, reserved) = self.reserve_creation(client);
+            let channel = match known {
+                Some(index) => Arc::clone(&self.channels.get(index).name),
+                None => publish.channel.into(),
+            };
             let publish = Box::new(Publication { creating, ..publication });
             let request = self.ask(client, tag, Asked::Publish { reserved });
-            self.send(home, Inner::Publish { request, publish });
+            self.send(home, Inner::Publish { request, channel, publish });
         }
     }
 
@@ -209,20 +214,15 @@ impl Hub {
         if name::check_name(channel).is_err() {
             return;
         }
-        let publication = Publication {
-            channel: channel.into(),
-            kind,
-            payload,
-            key: None,
-            user: None,
-            publisher: 0,
-            creating: Creating::Allowed,
-        };
+        let publication =
+            Publication { kind, payload, key: None, user: None, publisher: 0, creating: Creating::Allowed };
         let home = self.home_of(channel);
         if home != self.shard.index {
-            return self.send(home, Inner::Publish { request: 0, publish: Box::new(publication) });
+            let (channel, publish) = (channel.into(), Box::new(publication));
+            return self.send(home, Inner::Publish { request: 0, channel, publish });
         }
-        if let Ok(placed) = self.place(publication, now) {
+        let known = self.channels.find(channel);
+        if let Ok(placed) = self.place(channel, known, publication, now) {
             self.spread_placed(&placed, now);
         }
     }
@@ -472,8 +472,11 @@ impl Hub {
         may
     }
 
-    fn check_publish(&self, client: ClientId, publish: &Publish<'_>) -> Result<(), Refusal> {
-        name::check_name(publish.channel)?;
+    fn check_publish(&self, client: ClientId, publish: &Publish<'_>, is_known: bool) -> Result<(), Refusal> {
+        // The name of a channel that is known was checked when it became that.
+        if !is_known {
+            name::check_name(publish.channel)?;
+        }
         if self.clients.hot[client.index()].limited {
             self.check_publishing(client, publish.channel)?;
         }

@@ -88,6 +88,7 @@ pub(crate) enum Inner {
     /// To the home. Request 0 wants no answer.
     Publish {
         request: u64,
+        channel: Arc<str>,
         publish: Box<Publication>,
     },
     Published {
@@ -162,10 +163,9 @@ pub(crate) struct Started {
     pub(crate) created: bool,
 }
 
-/// A message without its position.
+/// A message without its channel and its position there.
 #[derive(Debug)]
 pub(crate) struct Publication {
-    pub(crate) channel: Arc<str>,
     pub(crate) kind: Kind,
     pub(crate) payload: Box<[u8]>,
     pub(crate) key: Option<Box<str>>,

@@ -7,6 +7,7 @@
 //! A document tree is absent: nothing here needs one.
 
 mod error;
+mod plain;
 mod request;
 mod scan;
 mod string;
@@ -58,7 +59,7 @@ pub fn is_json(bytes: &[u8]) -> bool {
 pub fn is_object_or_array(bytes: &[u8]) -> bool {
     // Most texts are neither, and show it in the first byte.
     let first = bytes.iter().find(|byte| !matches!(byte, b' ' | b'\t' | b'\n' | b'\r'));
-    matches!(first, Some(b'{' | b'[')) && matches!(whole_value(bytes), Some(Value::Nested(_)))
+    matches!(first, Some(b'{' | b'[')) && matches!(whole_value(bytes), Some(Value::Nested { .. }))
 }
 
 fn whole_value(bytes: &[u8]) -> Option<Value<'_>> {

@@ -10,6 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::error::{BadRequest, Code};
+use super::plain::plain_publish;
 use super::scan::{Failed, Scanner, Value};
 use super::string::RawString;
 use super::{Kind, Payload, without_line_breaks};
@@ -110,7 +111,7 @@ impl<'a> Id<'a> {
         if self.0 == "-0" { None } else { self.0.parse().ok() }
     }
 
-    fn new(value: Value<'a>) -> Option<Self> {
+    pub(super) fn new(value: Value<'a>) -> Option<Self> {
         match value {
             Value::String(string) => {
                 let short = if string.escaped {
@@ -155,6 +156,14 @@ pub fn parse_request(text: &[u8]) -> Result<Request<'_>, BadRequest> {
 /// As [`parse_request`].
 #[inline]
 pub fn parse_request_text(text: &str) -> Result<Request<'_>, BadRequest> {
+    match plain_publish(text) {
+        Some(request) => Ok(request),
+        None => parse_request_fields(text),
+    }
+}
+
+/// The same field by field, for any text.
+pub(super) fn parse_request_fields(text: &str) -> Result<Request<'_>, BadRequest> {
     Fields::new().read(text)
 }
 
@@ -175,8 +184,12 @@ pub struct Datagram<'a> {
 /// What stands behind the point from which on it cannot be read is not seen; what stands before counts.
 #[must_use]
 pub fn parse_datagram(text: &[u8]) -> Datagram<'_> {
+    let utf8 = std::str::from_utf8(text);
+    if let Some(request) = utf8.ok().and_then(plain_publish) {
+        return Datagram { request: Ok(request), cookie: None, is_answer: false };
+    }
     let mut fields = Fields::new();
-    let request = match std::str::from_utf8(text) {
+    let request = match utf8 {
         Ok(text) => fields.read(text),
         Err(_) => Err(unreadable(None, Cow::Borrowed("not UTF-8"))),
     };
@@ -427,6 +440,9 @@ impl<'a> Fields<'a> {
     fn payload(&self) -> Result<Payload<'a>, Refusal> {
         let (kind, bytes) = match (self.value(Field::Data), self.value(Field::B64)) {
             (Some(Value::String(string)), None) => (Kind::Text, into_bytes(string.text())),
+            (Some(Value::Nested { written, has_white_space: false }), None) => {
+                (Kind::Json, Cow::Borrowed(written.as_bytes()))
+            }
             (Some(value), None) => (Kind::Json, without_line_breaks(written(value).as_bytes())),
             (None, Some(value)) => {
                 let why = "\"b64\" must be a string, base64 in the standard alphabet with padding";
@@ -527,7 +543,7 @@ fn slow(value: Value<'_>) -> Result<Slow, Refusal> {
 fn written(value: Value<'_>) -> &str {
     match value {
         Value::String(string) => string.quoted,
-        Value::Number(text) | Value::Nested(text) => text,
+        Value::Number(text) | Value::Nested { written: text, .. } => text,
         Value::True => "true",
         Value::False => "false",
         Value::Null => "null",

@@ -4,6 +4,7 @@
 //! Numbers are checked but never converted, so their size has no limit here. Comments, trailing commas, `NaN` and a
 //! byte order mark are absent: RFC 8259 does not have them either.
 
+use super::plain::{plain_nested, plain_string, plain_white_space};
 use super::string::{RawString, plain_run};
 
 /// The deepest nesting of objects and arrays that is accepted, the outermost one included.
@@ -24,7 +25,7 @@ pub(super) struct Failed;
 #[derive(Debug)]
 pub(super) struct Scanner<'a> {
     text: &'a str,
-    at: usize,
+    pub(super) at: usize,
     fault: Fault,
     /// The first reason why this JSON is refused although the grammar allows it. Scanning goes on, so that what
     /// stands behind (a request's id) is still found.
@@ -40,8 +41,11 @@ pub(super) enum Value<'a> {
     True,
     False,
     Null,
-    /// An object or an array, as written.
-    Nested(&'a str),
+    /// An object or an array, as written. It may have white space in it, line breaks as well.
+    Nested {
+        written: &'a str,
+        has_white_space: bool,
+    },
 }
 
 impl<'a> Scanner<'a> {
@@ -87,6 +91,15 @@ impl<'a> Scanner<'a> {
     #[inline]
     pub(super) fn key(&mut self) -> Result<RawString<'a>, Failed> {
         let start = self.at;
+        let bytes = self.text.as_bytes();
+        // Nearly every name is plain, with its colon at once.
+        if self.peek() == b'"'
+            && let Some(end) = plain_string(bytes, start)
+            && bytes.get(end) == Some(&b':')
+        {
+            self.at = plain_white_space(bytes, end + 1);
+            return Ok(RawString { quoted: &self.text[start..end], escaped: false });
+        }
         let (length, escaped) = self.name()?;
         Ok(RawString { quoted: &self.text[start..start + length], escaped })
     }
@@ -96,14 +109,14 @@ impl<'a> Scanner<'a> {
     pub(super) fn value(&mut self, depth: usize) -> Result<Value<'a>, Failed> {
         let start = self.at;
         let first = self.peek();
-        let escaped = match first {
-            b'{' | b'[' => self.nested(depth).map(|()| false)?,
-            _ => self.scalar()?,
-        };
+        if let b'{' | b'[' = first {
+            let has_white_space = self.nested(depth)?;
+            return Ok(Value::Nested { written: &self.text[start..self.at], has_white_space });
+        }
+        let escaped = self.scalar()?;
         let written = &self.text[start..self.at];
         Ok(match first {
             b'"' => Value::String(RawString { quoted: written, escaped }),
-            b'{' | b'[' => Value::Nested(written),
             b't' => Value::True,
             b'f' => Value::False,
             b'n' => Value::Null,
@@ -143,8 +156,19 @@ impl<'a> Scanner<'a> {
         Ok(false)
     }
 
-    /// Passes over an object or an array with all that is in it.
-    fn nested(&mut self, outer_depth: usize) -> Result<(), Failed> {
+    /// Passes over an object or an array with all that is in it, and says whether there may be white space in it.
+    fn nested(&mut self, outer_depth: usize) -> Result<bool, Failed> {
+        match plain_nested(self.text.as_bytes(), self.at) {
+            Some((end, has_white_space)) => {
+                self.at = end;
+                Ok(has_white_space)
+            }
+            None => self.any_nested(outer_depth).map(|()| true),
+        }
+    }
+
+    /// The same for any text, and for what is wrong with it.
+    pub(super) fn any_nested(&mut self, outer_depth: usize) -> Result<(), Failed> {
         let mut levels = Levels::default();
         loop {
             match self.peek() {
@@ -198,6 +222,10 @@ impl<'a> Scanner<'a> {
     #[inline]
     fn string(&mut self) -> Result<bool, Failed> {
         let bytes = self.text.as_bytes();
+        if let Some(end) = plain_string(bytes, self.at) {
+            self.at = end;
+            return Ok(false);
+        }
         self.at += 1;
         let mut escaped = false;
         loop {

@@ -1,0 +1,328 @@
+//! The plain way through a text: what most clients write most of the time, without escapes, in one loop over bytes.
+//!
+//! It only ever says yes: `None` leaves the text to the scanner and the grammar, which know all of JSON and what is wrong
+//! with it. What is absent here is therefore nothing that a client could miss.
+
+use std::borrow::Cow;
+
+use super::request::{Id, Request, Verb};
+use super::scan::{DEPTH_MAX, Value};
+use super::string::{RawString, plain_run};
+use super::{Kind, Payload, without_line_breaks};
+
+/// Reads the most frequent request where it stands as most clients write it, in this order and without escapes or white
+/// space around the fields: `{"pub":"CHANNEL","data":VALUE}`, or `{"pub":"CHANNEL","data":VALUE,"id":ID}` with a text,
+/// an object or an array as the value. `None` says nothing about the text.
+#[inline]
+pub(super) fn plain_publish(text: &str) -> Option<Request<'_>> {
+    const CHANNEL: &[u8] = b"{\"pub\":";
+    const DATA: &[u8] = b",\"data\":";
+    const ID: &[u8] = b",\"id\":";
+    let bytes = text.as_bytes();
+    if !bytes.starts_with(CHANNEL) || bytes.get(CHANNEL.len()) != Some(&b'"') {
+        return None;
+    }
+    let channel_end = plain_string(bytes, CHANNEL.len())?;
+    if !bytes[channel_end..].starts_with(DATA) {
+        return None;
+    }
+    let start = channel_end + DATA.len();
+    let (kind, data, mut end) = match bytes.get(start)? {
+        b'"' => {
+            let end = plain_string(bytes, start)?;
+            (Kind::Text, Cow::Borrowed(&bytes[start + 1..end - 1]), end)
+        }
+        b'{' | b'[' => {
+            let (end, has_white_space) = plain_nested(bytes, start)?;
+            let written = &bytes[start..end];
+            let data = if has_white_space { without_line_breaks(written) } else { Cow::Borrowed(written) };
+            (Kind::Json, data, end)
+        }
+        _ => return None,
+    };
+    let mut id = None;
+    if bytes[end..].starts_with(ID) {
+        let start = end + ID.len();
+        let value = match bytes.get(start)? {
+            b'"' => {
+                end = plain_string(bytes, start)?;
+                Value::String(RawString { quoted: &text[start..end], escaped: false })
+            }
+            b'-' | b'0'..=b'9' => {
+                end = plain_number(bytes, start)?;
+                Value::Number(&text[start..end])
+            }
+            _ => return None,
+        };
+        id = Some(Id::new(value)?);
+    }
+    if bytes[end..] != *b"}" {
+        return None;
+    }
+    let channel = Cow::Borrowed(&text[CHANNEL.len() + 1..channel_end - 1]);
+    Some(Request { id, verb: Verb::Publish { channel, payload: Payload { kind, bytes: data }, key: None } })
+}
+
+/// The deepest nesting that [`plain_nested`] follows, with what is outside it still within [`DEPTH_MAX`].
+const PLAIN_DEPTH_MAX: u32 = 32;
+
+const _: () = assert!((PLAIN_DEPTH_MAX as usize) < DEPTH_MAX);
+
+/// Where the object or array that begins at `at` ends, if it is as most are: well formed, with no escape, and not deep.
+/// `None` says nothing about it. Says too whether there is white space in it. It is on the way of every message, so it
+/// keeps everything in registers.
+pub(super) fn plain_nested(bytes: &[u8], mut at: usize) -> Option<(usize, bool)> {
+    // As in `Levels`; the bit above the outermost level is never asked for.
+    let (mut kinds, mut depth) = (0_u32, 0);
+    let mut has_white_space = false;
+    loop {
+        // A value begins here, or white space before it.
+        match *bytes.get(at)? {
+            open @ (b'{' | b'[') => {
+                depth += 1;
+                if depth > PLAIN_DEPTH_MAX {
+                    return None;
+                }
+                let is_object = open == b'{';
+                kinds = kinds << 1 | u32::from(is_object);
+                let first = plain_white_space(bytes, at + 1);
+                has_white_space |= first > at + 1;
+                at = first;
+                if *bytes.get(at)? != (if is_object { b'}' } else { b']' }) {
+                    if is_object {
+                        at = plain_name(bytes, at, &mut has_white_space)?;
+                    }
+                    continue;
+                }
+            }
+            b'"' => at = plain_string(bytes, at)?,
+            b'-' | b'0'..=b'9' => at = plain_number(bytes, at)?,
+            b't' if bytes[at..].starts_with(b"true") => at += 4,
+            b'f' if bytes[at..].starts_with(b"false") => at += 5,
+            b'n' if bytes[at..].starts_with(b"null") => at += 4,
+            b' ' | b'\t' | b'\n' | b'\r' => {
+                has_white_space = true;
+                at += 1;
+                continue;
+            }
+            _ => return None,
+        }
+        // It is complete, or what closes an empty one is next.
+        loop {
+            match *bytes.get(at)? {
+                b',' => {
+                    at += 1;
+                    if kinds & 1 == 1 {
+                        let name = plain_white_space(bytes, at);
+                        has_white_space |= name > at;
+                        at = plain_name(bytes, name, &mut has_white_space)?;
+                    }
+                    break;
+                }
+                close @ (b'}' | b']') if (kinds & 1 == 1) == (close == b'}') => {
+                    at += 1;
+                    depth -= 1;
+                    if depth == 0 {
+                        return Some((at, has_white_space));
+                    }
+                    kinds >>= 1;
+                }
+                b' ' | b'\t' | b'\n' | b'\r' => {
+                    has_white_space = true;
+                    at += 1;
+                }
+                _ => return None,
+            }
+        }
+    }
+}
+
+#[inline]
+pub(super) fn plain_white_space(bytes: &[u8], mut at: usize) -> usize {
+    while let Some(b' ' | b'\t' | b'\n' | b'\r') = bytes.get(at) {
+        at += 1;
+    }
+    at
+}
+
+/// The end of a string without escapes.
+#[inline]
+pub(super) fn plain_string(bytes: &[u8], at: usize) -> Option<usize> {
+    let end = at + 1 + plain_run(bytes.get(at + 1..)?);
+    (*bytes.get(end)? == b'"').then_some(end + 1)
+}
+
+/// The end of a member's name and its colon.
+#[inline]
+fn plain_name(bytes: &[u8], at: usize, has_white_space: &mut bool) -> Option<usize> {
+    if *bytes.get(at)? != b'"' {
+        return None;
+    }
+    let end = plain_string(bytes, at)?;
+    let colon = plain_white_space(bytes, end);
+    *has_white_space |= colon > end;
+    (*bytes.get(colon)? == b':').then_some(colon + 1)
+}
+
+/// The end of a number (RFC 8259, 6).
+#[inline]
+fn plain_number(bytes: &[u8], mut at: usize) -> Option<usize> {
+    at += usize::from(bytes[at] == b'-');
+    at = match bytes.get(at)? {
+        b'0' => at + 1,
+        _ => plain_digits(bytes, at)?,
+    };
+    if bytes.get(at) == Some(&b'.') {
+        at = plain_digits(bytes, at + 1)?;
+    }
+    if let Some(b'e' | b'E') = bytes.get(at) {
+        at += 1;
+        at += usize::from(matches!(bytes.get(at), Some(b'+' | b'-')));
+        at = plain_digits(bytes, at)?;
+    }
+    Some(at)
+}
+
+/// The end of one digit or more.
+#[inline]
+fn plain_digits(bytes: &[u8], at: usize) -> Option<usize> {
+    let mut end = at;
+    while bytes.get(end).is_some_and(u8::is_ascii_digit) {
+        end += 1;
+    }
+    (end > at).then_some(end)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::json::request::parse_request_fields;
+    use crate::json::scan::Scanner;
+
+    /// Pieces that are put together to texts, of which many are JSON, and many nearly.
+    const PIECES: [&str; 30] = [
+        "{",
+        "}",
+        "[",
+        "]",
+        ",",
+        ":",
+        "\"a\":",
+        "\"",
+        "\"\"",
+        "\"a long enough name\":",
+        "\"long enough to fill words\"",
+        "\"\\n\"",
+        "\"\u{1}\"",
+        "\"é\"",
+        " ",
+        "\n",
+        "0",
+        "1",
+        "-",
+        "-1",
+        "01",
+        "1.5",
+        "1.",
+        "2e9",
+        "2e+",
+        "true",
+        "false",
+        "null",
+        "nul",
+        "x",
+    ];
+
+    /// Well-formed values, and not only these.
+    fn text() -> impl Strategy<Value = String> {
+        let piece = || proptest::sample::select(&PIECES[..]).prop_map(str::to_owned);
+        let leaf = || {
+            proptest::sample::select(vec!["1", "-0.5e3", "\"text\"", "true", "null", "[]", "{ }", "\"\\t\""])
+        };
+        let nested = leaf().prop_map(str::to_owned).prop_recursive(5, 40, 4, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..4)
+                    .prop_map(|values| format!("[{}]", values.join(", "))),
+                proptest::collection::vec(inner, 0..4).prop_map(|values| {
+                    let members: Vec<String> =
+                        values.iter().map(|value| format!("\"k\" : {value}")).collect();
+                    format!("{{{}}}", members.join(","))
+                }),
+            ]
+        });
+        prop_oneof![
+            proptest::collection::vec(piece(), 0..12).prop_map(|pieces| format!("{{{}", pieces.concat())),
+            proptest::collection::vec(piece(), 0..12).prop_map(|pieces| format!("[{}", pieces.concat())),
+            (nested.clone(), piece()).prop_map(|(value, rest)| format!("[{value}]{rest}")),
+            nested.prop_map(|value| format!("[{value}]")),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4_000))]
+
+        #[test]
+        fn what_the_plain_way_passes_over_is_what_any_way_does(text in text()) {
+            let mut scanner = Scanner::new(&text);
+            let any = scanner.any_nested(1).is_ok().then_some(scanner.at);
+
+            match plain_nested(text.as_bytes(), 0) {
+                Some((end, has_white_space)) => {
+                    prop_assert_eq!(any, Some(end), "{}", text);
+                    let strings: String = text[..end].split('"').step_by(2).collect();
+                    prop_assert_eq!(has_white_space, strings.contains([' ', '\t', '\n', '\r']), "{}", text);
+                }
+                // It leaves to the other what has escapes, and what is no JSON.
+                None => prop_assert!(any.is_none() || text.contains('\\'), "{}", text),
+            }
+        }
+    }
+
+    #[test]
+    fn the_plain_way_leaves_the_depths_to_the_other() {
+        for (depth, is_plain) in [(PLAIN_DEPTH_MAX as usize, true), (PLAIN_DEPTH_MAX as usize + 1, false)] {
+            let text = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+            assert_eq!(plain_nested(text.as_bytes(), 0).is_some(), is_plain);
+            assert!(Scanner::new(&text).whole().is_ok());
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4_000))]
+
+        #[test]
+        fn a_request_read_the_plain_way_is_the_request_that_its_fields_are(
+            head in proptest::sample::select(vec!["{\"pub\":", "{ \"pub\":", "{\"sub\":"]),
+            channel in proptest::sample::select(vec!["\"a\"", "\"sensors/0001/é\"", "\"\\u0061\"", "7", "\"", "\"\""]),
+            data in proptest::sample::select(vec![",\"data\":", ", \"data\":", ",\"b64\":", ",\"data\":\"\",\"data\":"]),
+            value in prop_oneof![
+                proptest::sample::select(vec!["\"x\"", "\"\\n\"", "1", "{\n}", "[1,\r\n2]", "{\"a\":{}}", "null", "\"QQ==\""])
+                    .prop_map(str::to_owned),
+                text(),
+            ],
+            id in proptest::sample::select(vec![
+                "", ",\"id\":1", ",\"id\":-0", ",\"id\":\"k\"", ",\"id\":1.5", ",\"id\":9007199254740992", ",\"id\":01",
+                ",\"id\":null", ",\"key\":\"k\"", ",\"id\":1,\"id\":2", ",\"id\":\"\\n\"", ",\"ok\":1",
+            ]),
+            end in proptest::sample::select(vec!["}", "} ", "", "}}", ",}"]),
+        ) {
+            let text = [head, channel, data, &value, id, end].concat();
+            if let Some(request) = plain_publish(&text) {
+                prop_assert_eq!(Ok(request), parse_request_fields(&text), "{}", text);
+            }
+        }
+    }
+
+    #[test]
+    fn what_clients_write_is_read_the_plain_way() {
+        for text in [
+            r#"{"pub":"chat","data":"hello"}"#,
+            r#"{"pub":"chat","data":"hello","id":7}"#,
+            r#"{"pub":"sensors/roof","data":{"t": 21.5, "ok": [true, null]},"id":"a-1"}"#,
+        ] {
+            assert!(plain_publish(text).is_some(), "{text}");
+        }
+    }
+}
