@@ -13,8 +13,10 @@ mod events;
 mod http;
 mod json;
 mod lines;
+mod messages;
 mod names;
 mod proxy;
+mod response;
 mod websocket;
 
 pub use self::connection::connection;
@@ -23,8 +25,10 @@ pub use self::events::event_stream;
 pub use self::http::{http_body, http_head};
 pub use self::json::json_request;
 pub use self::lines::line;
+pub use self::messages::message_frame;
 pub use self::names::name_pattern;
 pub use self::proxy::proxy;
+pub use self::response::websocket_response;
 pub use self::websocket::{deflate, websocket_client, websocket_server};
 
 /// A stream and the pieces in which a socket might deliver it.

@@ -24,9 +24,11 @@ const TARGETS: &[(&str, Body)] = &[
     ("http_head", bodies::http_head),
     ("json_request", bodies::json_request),
     ("line", bodies::line),
+    ("message_frame", bodies::message_frame),
     ("name_pattern", bodies::name_pattern),
     ("proxy", bodies::proxy),
     ("websocket_client", bodies::websocket_client),
+    ("websocket_response", bodies::websocket_response),
     ("websocket_server", bodies::websocket_server),
 ];
 

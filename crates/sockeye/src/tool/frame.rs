@@ -83,15 +83,21 @@ impl Deframer {
         self.held.drain(..at);
         self.searched = if outcome.is_ok() { self.held.len() } else { 0 };
         outcome?;
-        let held_max = match self.frame {
-            // A byte is at most six characters of a JSON string.
-            Frame::Jsonl => self.message_bytes_max.saturating_mul(6).saturating_add(256),
-            _ => self.message_bytes_max.saturating_add(4),
-        };
-        if self.held.len() > held_max {
+        if self.held.len() > self.held_bytes_max() {
             return Err(self.too_large(self.held.len()));
         }
         Ok(())
+    }
+
+    /// What is kept of a message that is not whole yet. A whole one is no longer either, so that it does not matter in what
+    /// pieces it came.
+    fn held_bytes_max(&self) -> usize {
+        match self.frame {
+            // A byte is at most six characters of a JSON string.
+            Frame::Jsonl => self.message_bytes_max.saturating_mul(6).saturating_add(256),
+            // The length before it, or the end of a line behind it.
+            _ => self.message_bytes_max.saturating_add(4),
+        }
     }
 
     fn find_all(&mut self, at: &mut usize) -> Result<(), String> {
@@ -155,6 +161,9 @@ impl Deframer {
 
     fn item(&self, bytes: Vec<u8>) -> Result<Item, String> {
         if self.frame == Frame::Jsonl {
+            if bytes.len() > self.held_bytes_max() {
+                return Err(self.too_large(bytes.len()));
+            }
             return match read_object(&bytes)? {
                 Item::Message(message) if message.bytes.len() > self.message_bytes_max => {
                     Err(self.too_large(message.bytes.len()))
@@ -186,7 +195,7 @@ impl Deframer {
 pub enum Kept {
     /// It can be read back as it was.
     Whole,
-    /// It holds line breaks, so who reads lines reads several.
+    /// It holds line breaks, so who reads lines reads something else.
     Lines,
 }
 
@@ -194,14 +203,15 @@ pub enum Kept {
 ///
 /// # Errors
 /// When the framing cannot carry it.
-pub(super) fn write(frame: Frame, message: &Message, out: &mut Vec<u8>) -> Result<Kept, String> {
+pub fn write(frame: Frame, message: &Message, out: &mut Vec<u8>) -> Result<Kept, String> {
     let bytes = &message.bytes;
     match frame {
         Frame::Raw => out.extend_from_slice(bytes),
         Frame::Lines => {
             out.extend_from_slice(bytes);
             out.push(b'\n');
-            if bytes.contains(&b'\n') {
+            // A return before the end of a line is taken for a part of it.
+            if bytes.contains(&b'\n') || bytes.ends_with(b"\r") {
                 return Ok(Kept::Lines);
             }
         }

@@ -24,7 +24,7 @@ pub use bridge::{LAST_WORDS, Ours, Rules, Tally, bridge};
 pub use connect::{Connect, Stats, connect};
 pub use error::ToolError;
 pub use explain::{Explanation, explain};
-pub use frame::{Deframer, Frame, Item, Kept};
+pub use frame::{Deframer, Frame, Item, Kept, write as write_framed};
 pub use link::Link;
 pub use listen::{Listen, With, listen};
 pub use probe::{Finding, Probe, probe};
