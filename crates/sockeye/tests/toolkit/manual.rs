@@ -87,20 +87,42 @@ fn every_help_shows_examples_whose_flags_and_addresses_exist() {
         for line in lines {
             // Some prepare what the next one takes.
             let Some(example) = line.split("sockeye ").nth(1) else { continue };
-            // Two blanks begin the words about it, and these characters what the shell does with it.
-            let example = example.split("  ").next().unwrap();
-            let example = example.split([';', '|', '<', '>']).next().unwrap();
-            for word in example.split_whitespace() {
-                if word.starts_with("--") && word.len() > 2 {
-                    let flag = word.split('=').next().unwrap();
-                    assert!(help.contains(&format!("{flag} ")), "{command} has no {flag}: {line}");
-                }
-                let address = word.trim_matches('\'');
-                let bases = ["tcp:", "tls:", "udp:", "unix:", "ws:", "wss:", "ws+", "ch:"];
-                if bases.iter().any(|base| address.starts_with(base)) {
-                    said(&["explain", address], b"");
-                }
-            }
+            // Two blanks begin the words about it.
+            check(example.split("  ").next().unwrap());
+        }
+    }
+}
+
+#[test]
+fn the_commands_of_the_guide_have_flags_and_addresses_that_exist() {
+    // A bar is written in a table as a table wants it.
+    let guide = include_str!("../../../../docs/connect.md").replace("\\|", "|");
+    let quoted = guide.split('`').skip(1).step_by(2);
+    let examples: Vec<&str> = quoted.filter_map(|quoted| quoted.split("sockeye ").nth(1)).collect();
+
+    assert!(examples.len() > 20, "{examples:?}");
+    examples.into_iter().for_each(check);
+}
+
+/// Checks one command, without its program: what has a name must exist.
+fn check(example: &str) {
+    let command = example.split_whitespace().next().unwrap();
+    if command.chars().all(char::is_uppercase) || !command.chars().all(char::is_alphanumeric) {
+        return;
+    }
+    let help = said(&[command, "--help"], b"");
+    // These characters are the shell's, and a command of its own stands behind two dashes.
+    let own = example.split(" -- ").next().unwrap();
+    let own = own.split([';', '|', '<', '>']).next().unwrap();
+    for word in own.split_whitespace() {
+        if word.starts_with("--") {
+            let flag = word.split('=').next().unwrap();
+            assert!(help.contains(&format!("{flag} ")), "{command} has no {flag}: {example}");
+        }
+        let address = word.trim_matches('\'');
+        let bases = ["tcp:", "tls:", "udp:", "unix:", "ws:", "wss:", "ws+", "ch:"];
+        if bases.iter().any(|base| address.starts_with(base)) {
+            said(&["explain", address], b"");
         }
     }
 }
