@@ -15,13 +15,25 @@ pub(super) fn check(workspace: &Workspace, binary: &Path) -> Result<Outcome> {
     let python = tools::python(workspace)?;
     let script = workspace.root().join("tests/clients/toolkit_peer.py");
 
-    let (_echo, at) = listen(binary, &["--keep", "--echo", "ws://127.0.0.1:0/"])?;
-    let called = exchange(Command::new(&python).arg(&script).args(["call", &at]), b"")?;
-    ensure!(called.code == Some(0), "{called:?}");
+    for (option, extensions) in [("", "extensions: \n"), ("#deflate", "extensions: permessage-deflate\n")] {
+        let (_echo, at) = listen(binary, &["--keep", "--echo", &format!("ws://127.0.0.1:0/{option}")])?;
+        let url = at.trim_end_matches(option);
+        exchange(Command::new(&python).arg(&script).args(["call", url]), b"")?.said(extensions.as_bytes())?;
+    }
 
-    let (_server, at) = start(Command::new(&python).arg(&script).arg("serve"), |line| {
+    let (_server, url) = start(Command::new(&python).arg(&script).arg("serve"), |line| {
         line.starts_with("ws://").then(|| line.to_owned())
     })?;
+    for option in ["", "#deflate"] {
+        call(binary, &format!("{url}{option}"))?;
+    }
+    Ok(Outcome::passed(
+        "text, binary, empty, 16 MiB, ping, and a close with a code, both ways, plain and compressed",
+    ))
+}
+
+/// Says messages of every shape to a server that sends everything back.
+fn call(binary: &Path, at: &str) -> Result<()> {
     let said = messages();
     let mut input = String::new();
     for message in said.iter().filter(|message| message["kind"] != "close") {
@@ -30,7 +42,7 @@ pub(super) fn check(workspace: &Workspace, binary: &Path) -> Result<Outcome> {
     let connect = |input: &str| {
         // Its close would tell the server to answer no more, so it comes when all answers have.
         exchange(
-            Command::new(binary).args(["connect", "--frame", "jsonl", "--wait", "5s", &at]),
+            Command::new(binary).args(["connect", "--frame", "jsonl", "--wait", "5s", at]),
             input.as_bytes(),
         )
     };
@@ -49,7 +61,7 @@ pub(super) fn check(workspace: &Workspace, binary: &Path) -> Result<Outcome> {
     }
     let closed = connect("{\"kind\":\"close\",\"code\":4000,\"reason\":\"that was all\"}\n")?;
     closed.said(b"{\"kind\":\"close\",\"code\":4000,\"reason\":\"that was all\"}\n")?;
-    Ok(Outcome::passed("text, binary, empty, 16 MiB, ping, and a close with a code, both ways"))
+    Ok(())
 }
 
 fn messages() -> Vec<Value> {

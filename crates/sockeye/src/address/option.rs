@@ -127,6 +127,7 @@ options! {
     host: String, "host", Parts::WEBSOCKET_LAYER, "localhost", "The host to ask for.";
     subprotocol: List, "subprotocol", Parts::WEBSOCKET, "none", "Subprotocols to offer or to speak, the favourite first.";
     origin: String, "origin", Parts::WEBSOCKET, "none", "The web page that a browser would name.";
+    deflate: bool, "deflate", Parts::WEBSOCKET, "false", "Offer to the server, or accept from clients, that messages are compressed (permessage-deflate).";
     message_max: usize, "message-max", Parts::WEBSOCKET.and(Parts::FRAMED), "64MiB", "The largest message that is accepted. A larger one ends the connection.";
     token: Source, "token", Parts::WEBSOCKET, "none", "Where the bearer token is: env:NAME or file:PATH.";
     password: Source, "password", Parts::WEBSOCKET.and(Parts::PROXY), "none", "Where the password of USER@ is: env:NAME or file:PATH.";

@@ -4,8 +4,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sockeye_wire::http::{HeadLimits, ResponseHead, parse_head};
 use sockeye_wire::websocket::{
-    UpgradeResponseError, parse_upgrade_response, request_key, verify_upgrade, write_accept,
-    write_upgrade_request,
+    ALONE_WINDOW_BITS, Deflate, DeflateOffer, DeflateTerms, UpgradeResponseError, parse_upgrade_response,
+    request_key, verify_upgrade, write_accept, write_upgrade_request,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -15,6 +15,18 @@ use super::transport::Transport;
 use super::websocket::{End, WebSocket, random};
 use super::{Error, ErrorKind, Result};
 use crate::address::{Address, Base, HostPort};
+
+/// Messages of ours stand alone when they are compressed, so that a connection keeps no compressor; the peer's may refer
+/// to each other.
+const OFFER: DeflateOffer = DeflateOffer {
+    server_no_context_takeover: false,
+    client_no_context_takeover: true,
+    server_max_window_bits: None,
+    client_max_window_bits: Some(None),
+};
+
+/// What a listener agrees to: the same in both directions, and nothing to keep between two messages.
+const TERMS: DeflateTerms = DeflateTerms { takeover: false, window_bits_max: ALONE_WINDOW_BITS };
 
 /// What a client asks for.
 struct Target {
@@ -45,8 +57,9 @@ pub(super) async fn connect(
     own.extend(authorization(address)?);
     let all: Vec<(&str, &str)> =
         own.iter().chain(headers).map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let offer = (address.options.deflate == Some(true)).then_some(OFFER);
     let mut request = Vec::new();
-    write_upgrade_request(&mut request, &target.host, &target.path, &key, &all, None)
+    write_upgrade_request(&mut request, &target.host, &target.path, &key, &all, offer.as_ref())
         .map_err(|error| Error::usage(address, error.to_string()))?;
 
     let exchange = async {
@@ -57,10 +70,11 @@ pub(super) async fn connect(
             if transport.read_buf(&mut answer).await? == 0 {
                 return Ok((answer, None));
             }
-            match parse_upgrade_response(&answer, &key, &subprotocols, None) {
+            match parse_upgrade_response(&answer, &key, &subprotocols, offer.as_ref()) {
                 Ok(None) => {}
                 Ok(Some(response)) => {
-                    let parts = (response.head_bytes, response.subprotocol.map(str::to_owned));
+                    let subprotocol = response.subprotocol.map(str::to_owned);
+                    let parts = (response.head_bytes, subprotocol, response.deflate);
                     return Ok((answer, Some(Ok(parts))));
                 }
                 Err(error) => return Ok((answer, Some(Err(error)))),
@@ -69,7 +83,7 @@ pub(super) async fn connect(
     };
     let outcome: std::io::Result<_> = step(address, "the WebSocket handshake", exchange).await?;
     match outcome.map_err(|error| Error::system(address.shown(), "the WebSocket handshake failed", error))? {
-        (mut answer, Some(Ok((head_bytes, subprotocol)))) => {
+        (mut answer, Some(Ok((head_bytes, subprotocol, deflate)))) => {
             answer.drain(..head_bytes);
             Ok(WebSocket::new(
                 transport,
@@ -77,6 +91,7 @@ pub(super) async fn connect(
                 answer,
                 message_bytes_max(&address.options),
                 subprotocol,
+                deflate,
             ))
         }
         (_, Some(Err(error))) => {
@@ -183,11 +198,12 @@ pub(super) async fn accept(address: &Address, mut transport: Transport) -> Resul
             match verdict {
                 Ok((accepted, head_bytes)) => {
                     let mut answer = Vec::new();
-                    write_accept(&mut answer, &accepted.key, accepted.subprotocol.as_deref(), None);
+                    let (subprotocol, deflate) = (accepted.subprotocol.as_deref(), accepted.deflate.as_ref());
+                    write_accept(&mut answer, &accepted.key, subprotocol, deflate);
                     transport.write_all(&answer).await?;
                     transport.flush().await?;
                     request.drain(..head_bytes);
-                    return Ok(Ok((request, accepted.subprotocol)));
+                    return Ok(Ok((request, accepted)));
                 }
                 Err((status, why)) => {
                     refuse(&mut transport, status, &why).await?;
@@ -199,9 +215,14 @@ pub(super) async fn accept(address: &Address, mut transport: Transport) -> Resul
     let outcome: std::io::Result<std::result::Result<_, String>> =
         step(address, "the WebSocket handshake", exchange).await?;
     match outcome.map_err(|error| Error::system(address.shown(), "the WebSocket handshake failed", error))? {
-        Ok((rest, subprotocol)) => {
-            Ok(WebSocket::new(transport, End::Server, rest, message_bytes_max(&address.options), subprotocol))
-        }
+        Ok((rest, accepted)) => Ok(WebSocket::new(
+            transport,
+            End::Server,
+            rest,
+            message_bytes_max(&address.options),
+            accepted.subprotocol,
+            accepted.deflate,
+        )),
         Err(why) => Err(Error::new(ErrorKind::Refused, address.shown(), why)),
     }
 }
@@ -209,6 +230,7 @@ pub(super) async fn accept(address: &Address, mut transport: Transport) -> Resul
 struct Accepted {
     key: String,
     subprotocol: Option<String>,
+    deflate: Option<Deflate>,
 }
 
 fn judge(
@@ -238,7 +260,9 @@ fn judge(
     let spoken = address.options.subprotocol.iter().flat_map(|list| &list.0);
     let subprotocol =
         spoken.into_iter().find(|spoken| upgrade.subprotocols.contains(&spoken.as_str())).cloned();
-    Ok(Accepted { key: upgrade.key.to_owned(), subprotocol })
+    let is_wanted = address.options.deflate == Some(true);
+    let deflate = is_wanted.then(|| DeflateOffer::accept(&upgrade.deflate, TERMS)).flatten();
+    Ok(Accepted { key: upgrade.key.to_owned(), subprotocol, deflate })
 }
 
 async fn refuse(transport: &mut Transport, status: u16, why: &str) -> std::io::Result<()> {

@@ -7,8 +7,9 @@ use std::pin::pin;
 use std::task::{Context, Poll, ready};
 
 use sockeye_wire::websocket::{
-    Decoder, Event, MessageKind as WireKind, Opcode, Payload, Role, frame_header, unmask, write_close,
-    write_frame, write_masked_close, write_masked_frame,
+    ALONE_WINDOW_BITS, Decoder, Deflate, Event, MessageKind as WireKind, Opcode, Payload, Role,
+    compress_alone, frame_header, unmask, write_close, write_compressed_frame, write_frame,
+    write_masked_close, write_masked_compressed_frame, write_masked_frame,
 };
 use tokio::io::AsyncReadExt as _;
 
@@ -17,6 +18,9 @@ use super::option::READ_BYTES;
 use super::outgoing::Outgoing;
 use super::transport::Transport;
 use super::{Error, ErrorKind, Result};
+
+/// Messages of fewer bytes are not compressed: there is little to save.
+const DEFLATE_BYTES_MIN: usize = 64;
 
 /// Which end this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +45,9 @@ pub(super) struct WebSocket {
     sent_close: bool,
     ended: bool,
     masks: Masks,
+    /// The largest message that may be sent compressed, if any may: one that is compressed alone refers no further back than
+    /// its own beginning, so a small window of the peer bounds it.
+    deflate_bytes_max: Option<usize>,
 }
 
 impl WebSocket {
@@ -51,8 +58,21 @@ impl WebSocket {
         input: Vec<u8>,
         message_bytes_max: usize,
         subprotocol: Option<String>,
+        deflate: Option<Deflate>,
     ) -> WebSocket {
         let role = if end == End::Client { Role::Client } else { Role::Server };
+        let decoder = Decoder::new(role, message_bytes_max);
+        let decoder = match &deflate {
+            Some(agreed) => decoder.inflate(agreed),
+            None => decoder,
+        };
+        let deflate_bytes_max = deflate.map(|agreed| {
+            let window_bits = match end {
+                End::Client => agreed.client_max_window_bits,
+                End::Server => agreed.server_max_window_bits,
+            };
+            if window_bits >= ALONE_WINDOW_BITS { usize::MAX } else { 1 << window_bits }
+        });
         WebSocket {
             transport,
             outgoing: Outgoing::default(),
@@ -60,12 +80,13 @@ impl WebSocket {
             closed: None,
             control_is_visible: false,
             end,
-            decoder: Decoder::new(role, message_bytes_max),
+            decoder,
             input,
             at: 0,
             sent_close: false,
             ended: false,
             masks: Masks::default(),
+            deflate_bytes_max,
         }
     }
 
@@ -197,8 +218,14 @@ impl WebSocket {
             MessageKind::Pong => Opcode::Pong,
         };
         let mut body = message.bytes;
-        let header = frame_header(opcode, body.len());
         let mask = (self.end == End::Client).then(|| self.masks.next());
+        let may_deflate =
+            !is_control && body.len() >= DEFLATE_BYTES_MIN && self.deflate_bytes_max >= Some(body.len());
+        if may_deflate && let Some(frame) = compressed(opcode, &body, mask) {
+            self.outgoing.put(frame, |_| {});
+            return Ok(());
+        }
+        let header = frame_header(opcode, body.len());
         if let Some(mask) = mask {
             unmask(&mut body, mask, 0);
         }
@@ -254,6 +281,17 @@ impl WebSocket {
             End::Server => write_frame(self.outgoing.control(), Opcode::Pong, bytes),
         }
     }
+}
+
+/// A message as a compressed frame; none if it would not become smaller.
+fn compressed(opcode: Opcode, body: &[u8], mask: Option<[u8; 4]>) -> Option<Vec<u8>> {
+    let mut frame = Vec::new();
+    let compress = |out: &mut Vec<u8>| compress_alone(body, out);
+    let is_smaller = match mask {
+        Some(mask) => write_masked_compressed_frame(&mut frame, opcode, body.len(), mask, compress),
+        None => write_compressed_frame(&mut frame, opcode, body.len(), compress),
+    };
+    is_smaller.then_some(frame)
 }
 
 /// Reads what there is behind what was read. Memory is held only while something is in it.

@@ -146,3 +146,46 @@ async fn secrets_are_sent_and_never_shown() {
         assert!(!shown.contains("hunter"), "{shown}");
     }
 }
+
+#[tokio::test]
+async fn messages_are_compressed_where_both_ends_agree_and_a_lie_about_it_is_told() {
+    use sockeye_wire::websocket::{DeflateOffer, DeflateTerms, compress_alone, is_compressed, write_accept};
+
+    let mut listener = Listener::bind("tcp:127.0.0.1:0").await.expect("a free port");
+    let at = listener.address().host_port().expect("it has one").to_string();
+    let text = "the same words again, ".repeat(1_000);
+    for (agrees, window_bits_max) in [(true, 15), (true, 9), (false, 15)] {
+        let client = tokio::spawn(Socket::connect(format!("ws://{at}/#deflate")));
+        let (mut server, _) = soon(listener.accept()).await.expect("a client");
+        let request = soon(server.recv()).await.expect("a request").expect("a request");
+        let request = String::from_utf8(request.bytes).expect("it is text");
+        assert!(request.contains("Sec-WebSocket-Extensions: permessage-deflate; "), "{request}");
+        let key =
+            request.split("Sec-WebSocket-Key: ").nth(1).and_then(|rest| rest.lines().next()).expect("a key");
+        let terms = DeflateTerms { takeover: false, window_bits_max };
+        let agreed = DeflateOffer::accept(&[DeflateOffer::default()], terms).filter(|_| agrees);
+        let mut answer = Vec::new();
+        write_accept(&mut answer, key, None, agreed.as_ref());
+        let mut payload = Vec::new();
+        assert!(compress_alone(b"hello hello hello hello hello hello", &mut payload));
+        answer.extend_from_slice(&[0xc1, payload.len() as u8]);
+        answer.extend_from_slice(&payload);
+        server.send(answer).await.expect("a client");
+        let mut client = soon(client).await.expect("a task").expect("the handshake is right");
+
+        let heard = soon(client.recv()).await;
+        if !agrees {
+            let error = heard.expect_err("nothing was agreed");
+            assert!(error.to_string().contains("reserved bit"), "{error}");
+            continue;
+        }
+        let heard = heard.expect("a message").expect("a message");
+        assert_eq!(heard.as_text(), Some("hello hello hello hello hello hello"));
+        client.send(text.as_str()).await.expect("a server");
+        let sent = soon(server.recv()).await.expect("a frame").expect("a frame").bytes;
+        assert!(is_compressed(&sent) && sent.len() < text.len() / 10, "{} bytes", sent.len());
+        client.send("short").await.expect("a server");
+        let sent = soon(server.recv()).await.expect("a frame").expect("a frame").bytes;
+        assert!(!is_compressed(&sent) && sent.len() == 11, "{sent:?}");
+    }
+}

@@ -42,6 +42,7 @@ impl World {
             ("udp:127.0.0.1:0".into(), "udp:127.0.0.1:PORT".into()),
             (format!("unixgram:{folder}/datagram"), format!("unixgram:{folder}/datagram")),
             ("ws://127.0.0.1:0/live".into(), "ws://127.0.0.1:PORT/live".into()),
+            ("ws://127.0.0.1:0/#deflate".into(), "ws://127.0.0.1:PORT/#deflate".into()),
             (format!("wss://127.0.0.1:0/#{own}"), format!("wss://localhost:PORT/#{trust}&family=4")),
             (
                 format!("ws+unix:{folder}/websocket?path=/live"),
