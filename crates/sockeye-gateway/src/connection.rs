@@ -381,7 +381,7 @@ impl Connection {
                     }
                 }
                 // As with a gap, below.
-                State::Socket(socket) if socket.form() == Form::Raw && self.ending != Ending::No => {}
+                State::Socket(socket) if socket.is_raw() && self.ending != Ending::No => {}
                 State::Socket(socket) => {
                     if socket.encode_answer(answer, out, limits) == Outcome::Closing {
                         self.end_at(Ending::AfterOutput, "refused", now, limits);

@@ -1,8 +1,10 @@
 //! One channel as a WebSocket without an envelope: what its address may ask for, and how it closes.
 
-use sockeye_wire::websocket::Opcode;
+use std::io::Write as _;
 
-use crate::client::{Frame, WebSocket};
+use sockeye_wire::websocket::{DeflateOffer, Opcode};
+
+use crate::client::{Frame, WebSocket, frame};
 use crate::http_client::Response;
 use crate::world::Server;
 
@@ -109,6 +111,29 @@ fn what_is_too_large_or_denied_closes_with_its_code() {
     let mut socket = WebSocket::open(&server, "/ch/$sys/mine?sub=0");
     socket.send("x");
     socket.closed_with(1008);
+}
+
+#[test]
+fn a_close_is_the_last_frame_however_much_was_refused() {
+    for mode in ["off", "shared", "dedicated"] {
+        let server = Server::with(&format!("deflate = \"{mode}\"\nlimits.channels_max = 2\n"));
+        let mut lines = server.lines();
+        let fill = |number: u32| lines.ask(&format!(r#"{{"sub":"filled/{number}","id":{number}}}"#));
+        assert!((0..40).map(fill).filter(|answer| answer["code"] == "too_many").count() > 20);
+
+        // Some of these would live on the other shard, which refuses each message by itself.
+        for number in 0..8 {
+            let path = format!("/ch/more/{number}?sub=0");
+            let plain = WebSocket::open(&server, &path);
+            let compressed = WebSocket::open_deflated(&server, &path, &DeflateOffer::default());
+            for mut socket in [plain, compressed] {
+                socket.stream().write_all(&frame(Opcode::Text, b"refused").repeat(3)).unwrap();
+
+                socket.closed_with(1013);
+                assert_eq!(socket.receive(), Frame::End, "{mode} {path}");
+            }
+        }
+    }
 }
 
 #[test]
