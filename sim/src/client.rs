@@ -11,6 +11,7 @@ use sockeye_wire::websocket::{Opcode, write_masked_frame};
 use crate::coverage::{Coverage, Met};
 use crate::dice::Dice;
 use crate::ear::{Dialect, Ear, Heard};
+use crate::guest::{may_hear, may_publish};
 use crate::kernel::{Found, SharedWire};
 use crate::model::{Author, Begin, CHANNELS, PATTERNS, Truth, View};
 use crate::raw::RawView;
@@ -61,6 +62,8 @@ pub struct Client {
     pub dialect: Dialect,
     /// Its connection.
     pub wire: SharedWire,
+    /// It may not do everything.
+    pub guest: bool,
     /// How it reads.
     pub mood: Mood,
     /// What it was promised.
@@ -118,6 +121,7 @@ impl Client {
             id,
             dialect,
             wire,
+            guest: false,
             mood: Mood::Eager,
             view: View::new(id),
             raw: None,
@@ -266,6 +270,9 @@ impl Client {
         match heard {
             Heard::Opened => {
                 self.opened = true;
+                if self.is_forbidden_socket() {
+                    return Err(format!("guest {} has a raw socket that is not for guests", self.id));
+                }
                 if let Some(raw) = &mut self.raw {
                     raw.opened = Some(hearing.truth.stamp);
                 }
@@ -285,6 +292,9 @@ impl Client {
             Heard::Payload(payload) => {
                 let author = author_of(&payload, hearing.truth)?;
                 let raw = self.raw.as_mut().ok_or("a bare payload on an object socket")?;
+                if hearing.truth.sent[&author].is_forbidden {
+                    return Err(format!("{author:?} was published without the right"));
+                }
                 if hearing.truth.sent[&author].channel != raw.channel || (!raw.own && author.0 == self.id) {
                     return Err(format!("raw client {} heard {author:?}, which is not for it", self.id));
                 }
@@ -311,6 +321,9 @@ impl Client {
                 return Err("a pong that was not asked for".into());
             }
         } else if let Some(channel) = object["ch"].as_str() {
+            if self.guest && !may_hear(channel) {
+                return Err("a guest hears what is not for guests".into());
+            }
             let channel = channel_of(channel)?;
             self.handle_push(channel, object, hearing)?;
         } else if let Some(id) = object.get("ok") {
@@ -320,8 +333,13 @@ impl Client {
             hearing.coverage.meet(Met::Refused, 1);
             let code = object["code"].as_str().unwrap_or_default();
             // A request without an id is refused with none.
-            if !id.is_null() {
-                self.take_asked(id)?;
+            let asked = if id.is_null() { None } else { Some(self.take_asked(id)?) };
+            if code == "denied" {
+                hearing.coverage.meet(Met::Denied, 1);
+                if !self.guest || asked.is_some_and(|asked| !self.is_forbidden(&asked, hearing.truth)) {
+                    return Err("denied what may be done".into());
+                }
+                return Ok(());
             }
             if !matches!(code, "busy" | "too_many" | "not_found" | "too_large") {
                 return Err("an unexpected error".into());
@@ -338,7 +356,30 @@ impl Client {
         id.and_then(|id| self.asked.remove(&id)).ok_or_else(|| "an answer that was not asked for".into())
     }
 
+    /// Whether a guest asks for what is not for guests.
+    fn is_forbidden(&self, asked: &Asked, truth: &Truth) -> bool {
+        self.guest
+            && match asked {
+                Asked::Subscribe(name, ..) => !may_hear(name),
+                Asked::Past(channel, ..) => !may_hear(CHANNELS[*channel]),
+                Asked::Publish(author) => truth.sent[author].is_forbidden,
+                Asked::Unsubscribe(_) | Asked::Nothing => false,
+            }
+    }
+
+    /// The same of a raw socket, as it is asked for when it is opened.
+    fn is_forbidden_socket(&self) -> bool {
+        self.guest
+            && self.raw.as_ref().is_some_and(|raw| {
+                let name = CHANNELS[raw.channel];
+                if raw.hears { !may_hear(name) } else { !may_publish(name) }
+            })
+    }
+
     fn handle_ok(&mut self, asked: Asked, object: &Value, hearing: &mut Hearing<'_>) -> Result<(), String> {
+        if self.is_forbidden(&asked, hearing.truth) {
+            return Err(format!("a guest was allowed what is not for guests: {asked:?}"));
+        }
         let at = object["at"].as_str();
         match asked {
             Asked::Nothing => {}
@@ -463,10 +504,13 @@ impl Client {
 
     fn handle_response(&mut self, status: u16, body: &[u8], hearing: &mut Hearing<'_>) -> Result<(), String> {
         if self.dialect != Dialect::Http {
-            // An upgrade or stream was refused: 410 for a position that is gone, 429 and 503 for want of room.
+            // An upgrade or stream was refused: 410 for a position that is gone, 429 and 503 for want of room, 403 to guests.
+            let is_forbidden = self.is_forbidden_socket()
+                || self.asked.values().any(|asked| self.is_forbidden(asked, hearing.truth));
             self.asked.clear();
             self.goodbye = Some(format!("status {status}"));
-            return if matches!(status, 404 | 408 | 410 | 429 | 503) {
+            hearing.coverage.meet(Met::Denied, u64::from(status == 403));
+            return if matches!(status, 404 | 408 | 410 | 429 | 503) || (status == 403 && is_forbidden) {
                 Ok(())
             } else {
                 Err(format!("client {} was refused with {status}", self.id))
@@ -477,6 +521,10 @@ impl Client {
         match status {
             200 => self.handle_ok(asked, &object, hearing),
             404 | 408 | 413 | 429 | 503 => Ok(()),
+            403 if self.is_forbidden(&asked, hearing.truth) => {
+                hearing.coverage.meet(Met::Denied, 1);
+                Ok(())
+            }
             _ => Err(format!("HTTP {status}: {object}")),
         }
         .map_err(|why| format!("client {}: {why}, at {}", self.id, cut(&object.to_string())))

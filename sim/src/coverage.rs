@@ -37,6 +37,8 @@ coverage! {
     ClosedSlow: "closed slow",
     /// A request was refused.
     Refused: "refused",
+    /// A guest was refused what is not for guests.
+    Denied: "denied",
     /// A subscription took up a position.
     Resumed: "resumed",
     /// A subscription could not take up a position.

@@ -11,6 +11,7 @@ pub mod client;
 pub mod coverage;
 pub mod dice;
 pub mod ear;
+pub mod guest;
 pub mod kernel;
 pub mod model;
 pub mod plan;

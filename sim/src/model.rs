@@ -29,6 +29,8 @@ pub struct Sent {
     pub text: String,
     /// Its idempotency key.
     pub key: Option<String>,
+    /// Its author has no right to publish there.
+    pub is_forbidden: bool,
 }
 
 /// One incarnation of one channel: what stands where.
@@ -106,6 +108,12 @@ impl Truth {
         {
             let other = self.name(other.0, other.1);
             return Err(format!("{author:?} stands at {} and at {other}", self.name(line, sequence)));
+        }
+        if self.sent.get(&author).is_some_and(|sent| sent.is_forbidden) {
+            return Err(format!(
+                "{author:?} at {} was published without the right",
+                self.name(line, sequence)
+            ));
         }
         let channel = self.sent.get(&author).map(|sent| sent.channel);
         if channel != Some(self.lines[line].channel) {

@@ -32,6 +32,8 @@ pub struct Plan {
     pub drains_amid: bool,
     /// How many of a hundred acts publish.
     pub publishing: usize,
+    /// How many of a hundred clients are guests. With none, nobody is asked for a token.
+    pub guests: usize,
 }
 
 impl Plan {
@@ -103,6 +105,7 @@ impl Plan {
             drains: dice.chance(15),
             drains_amid: dice.chance(15),
             publishing: dice.between(40, 75),
+            guests: dice.pick(&[0, 0, 20, 50]),
         }
     }
 }

@@ -8,6 +8,7 @@ use sockeye_wire::websocket::Opcode;
 use crate::client::{Asked, Client};
 use crate::dice::Dice;
 use crate::ear::Dialect;
+use crate::guest;
 use crate::model::{Begin, CHANNELS, PATTERNS, Sent, Truth};
 use crate::plan::Plan;
 use crate::raw::RawView;
@@ -21,8 +22,9 @@ impl Client {
             "Sec-WebSocket-Extensions: permessage-deflate\r\n",
             "Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=9\r\n",
         ]);
+        let shown = self.shown();
         let upgrade = format!(
-            "Host: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n{offer}\r\n"
+            "Host: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n{offer}{shown}\r\n"
         );
         let channel = dice.roll(CHANNELS.len());
         let own = dice.chance(75);
@@ -34,6 +36,12 @@ impl Client {
             Begin::Last(count) => query += &format!("&last={count}"),
         }
         match self.dialect {
+            Dialect::Lines if self.guest => {
+                let id = self.next_id;
+                self.next_id += 1;
+                self.say_object(&format!("{{\"hello\":1,\"token\":\"{}\",\"id\":{id}}}", guest::TOKEN));
+                self.asked.insert(id, Asked::Nothing);
+            }
             Dialect::Lines | Dialect::Http => {}
             Dialect::WebSocket => {
                 self.unsent.extend_from_slice(format!("GET /ws HTTP/1.1\r\n{upgrade}").as_bytes());
@@ -57,12 +65,17 @@ impl Client {
                 };
                 let path = name.replace('#', "%23");
                 let head = format!(
-                    "GET /ch/{path}{query} HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n"
+                    "GET /ch/{path}{query} HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n{shown}\r\n"
                 );
                 self.unsent.extend_from_slice(head.as_bytes());
                 self.asked.insert(0, Asked::Subscribe(name, own, begin));
             }
         }
+    }
+
+    /// The header by which a guest is known.
+    fn shown(&self) -> String {
+        if self.guest { format!("Authorization: Bearer {}\r\n", guest::TOKEN) } else { String::new() }
     }
 
     /// Asks for something, perhaps for several things at once.
@@ -166,7 +179,8 @@ impl Client {
         let longest = if dice.chance(80) { plan.payload_bytes_max / 4 } else { plan.payload_bytes_max };
         let padding = "x".repeat(dice.roll(longest.max(1)));
         let text = format!("{}.{}.{padding}", self.id, self.published);
-        let sent = Sent { channel, stamp: truth.stamp, text, key };
+        let is_forbidden = self.guest && !guest::may_publish(CHANNELS[channel]);
+        let sent = Sent { channel, stamp: truth.stamp, text, key, is_forbidden };
         truth.sent.insert((self.id, self.published), sent.clone());
         sent
     }
@@ -209,17 +223,18 @@ impl Client {
 
     fn post(&mut self, dice: &mut Dice, truth: &mut Truth, plan: &Plan) {
         let channel = dice.roll(CHANNELS.len());
-        let name = CHANNELS[channel];
+        let (name, shown) = (CHANNELS[channel], self.shown());
         if dice.chance(25) {
             let last = dice.roll(10) as u64;
-            let head = format!("GET /ch/{name}?last={last} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+            let head = format!("GET /ch/{name}?last={last} HTTP/1.1\r\nHost: localhost\r\n{shown}\r\n");
             self.unsent.extend_from_slice(head.as_bytes());
             self.posts.push_back(Asked::Past(channel, Some(last), None));
             return;
         }
         let sent = self.make(channel, None, dice, truth, plan);
         let length = sent.text.len();
-        let head = format!("POST /ch/{name} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n");
+        let head =
+            format!("POST /ch/{name} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n{shown}\r\n");
         self.unsent.extend_from_slice(head.as_bytes());
         self.unsent.extend_from_slice(sent.text.as_bytes());
         self.posts.push_back(Asked::Publish((self.id, self.published)));

@@ -15,13 +15,14 @@ use std::sync::Arc;
 use sockeye::config::GuardLimits;
 use sockeye::server::guard::Guard;
 use sockeye::server::{Board, Content, Letter, Setup, Shard};
-use sockeye_gateway::{CookieKey, Site, form, site::Hosts};
+use sockeye_gateway::{CookieKey, Site, TokenCheck, form, site::Hosts};
 use sockeye_hub::{Hub, Now, ShardInfo};
 
 use crate::client::{Client, Hearing, Mood, Over};
 use crate::coverage::{Coverage, Met};
 use crate::dice::Dice;
 use crate::ear::Dialect;
+use crate::guest::Doorkeeper;
 use crate::kernel::{Net, SimKernel, SimStream, Wire};
 use crate::model::{CHANNELS, Truth};
 use crate::plan::Plan;
@@ -72,7 +73,7 @@ impl World {
             hosts: Hosts::default(),
             anonymous: None,
             requires_tls: false,
-            tokens: None,
+            tokens: (plan.guests > 0).then(|| Arc::new(Doorkeeper::new()) as Arc<dyn TokenCheck>),
         });
         let guard = Arc::new(Guard::new(&GuardLimits::none(), &[]));
         let count = plan.shards;
@@ -198,10 +199,11 @@ impl World {
             87..94 => Dialect::Events,
             _ => Dialect::Http,
         };
-        self.connect_as(dialect);
+        let guest = self.dice.chance(self.plan.guests);
+        self.connect_as(dialect, guest);
     }
 
-    fn connect_as(&mut self, dialect: Dialect) {
+    fn connect_as(&mut self, dialect: Dialect, guest: bool) {
         let id = self.next_client;
         self.next_client += 1;
         let sizes = [50, 200, 1_000, 8_000, 100_000];
@@ -216,6 +218,7 @@ impl World {
         }
         let mut client = Client::new(id, dialect, wire, self.now.ms);
         client.trace = self.trace;
+        client.guest = guest;
         client.open(&mut self.dice, &mut self.truth);
         self.clients.push(client);
     }
@@ -378,7 +381,7 @@ impl World {
         if self.plan.hub.subscriptions_max < CHANNELS.len() || self.plan.hub.channels_max < CHANNELS.len() {
             return Ok(());
         }
-        self.connect_as(Dialect::Lines);
+        self.connect_as(Dialect::Lines, false);
         let Some(auditor) = self.clients.last_mut() else { return Ok(()) };
         for (number, channel) in CHANNELS.iter().enumerate() {
             auditor.say_object(&format!("{{\"sub\":\"{channel}\",\"id\":{}}}", number + 1));

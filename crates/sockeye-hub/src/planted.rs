@@ -24,11 +24,13 @@ pub enum Planted {
     SilentAnswerSleeps,
     /// A gap that waits to be written outlives the messages before it.
     GapOutlives,
+    /// Whoever may publish somewhere may publish anywhere.
+    RightUnasked,
 }
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Planted; 9] = [
+    pub const ALL: [Planted; 10] = [
         Planted::LostWakeUp,
         Planted::LagTooLate,
         Planted::GapTooShort,
@@ -38,6 +40,7 @@ impl Planted {
         Planted::PageTwice,
         Planted::SilentAnswerSleeps,
         Planted::GapOutlives,
+        Planted::RightUnasked,
     ];
 }
 
