@@ -42,20 +42,21 @@ try {
   await page.getByRole("status").filter({ hasText: "connected" }).first().waitFor();
   console.log("passed: the page connects by wss");
 
-  const echo = await within(
+  const [length, extensions] = await within(
     page.evaluate(
       () =>
         new Promise((resolve, reject) => {
           const socket = new WebSocket(`wss://${location.host}/echo`);
           socket.onerror = () => reject(new Error("the WebSocket failed"));
           socket.onopen = () => socket.send("x".repeat(200_000));
-          socket.onmessage = (event) => resolve(event.data.length);
+          socket.onmessage = (event) => resolve([event.data.length, socket.extensions]);
         }),
     ),
     "the echo",
   );
-  assert.equal(echo, 200_000);
-  console.log("passed: a plain WebSocket in a page speaks wss");
+  assert.equal(length, 200_000);
+  assert.match(extensions, /permessage-deflate/);
+  console.log("passed: a plain WebSocket in a page speaks wss, and compresses");
 
   const heard = new Queue();
   await page.exposeFunction("report", (what) => heard.push(what));
