@@ -8,7 +8,7 @@ use clap::{Parser, ValueEnum};
 use crate::cell::{self, Bench};
 use crate::report::Report;
 
-/// Measures `sockeye serve` against its floors and beside its peers.
+/// Measures `sockeye serve` and `sockeye relay` against their floors and beside their peers.
 ///
 /// Exits 12 when a figure misses its target.
 #[derive(Debug, Parser)]
@@ -69,6 +69,14 @@ pub(crate) enum Cell {
     Datagrams,
     /// One stalled subscriber among 16 while 1 GiB goes by
     Bounded,
+    /// `sockeye relay` from TCP to TCP: CPU beside socat, time beside nginx
+    RelayStream,
+    /// From TCP through a WebSocket to TCP, beside websocat
+    RelayWebsocket,
+    /// 64 bytes to and fro through a relay, beside socat
+    RelayLatency,
+    /// 5,000 connections through one relay: memory
+    RelayMany,
 }
 
 impl Cell {
@@ -85,6 +93,10 @@ impl Cell {
             Self::Memory => cell::memory::measure(bench, report),
             Self::Datagrams => cell::datagrams::measure(bench, report),
             Self::Bounded => cell::bounded::measure(bench, report),
+            Self::RelayStream => cell::relay::stream::measure(bench, report),
+            Self::RelayWebsocket => cell::relay::websocket::measure(bench, report),
+            Self::RelayLatency => cell::relay::latency::measure(bench, report),
+            Self::RelayMany => cell::relay::many::measure(bench, report),
         }
     }
 }

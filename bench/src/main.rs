@@ -21,6 +21,7 @@ mod measure;
 mod peer;
 mod poller;
 mod process;
+mod relay_floor;
 mod report;
 mod tls_floor;
 
@@ -41,6 +42,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Some("floor") => floor::main(&words[1..]).map(|()| ExitCode::SUCCESS),
         Some("datagram-floor") => datagram_floor::main().map(|()| ExitCode::SUCCESS),
         Some("tls-floor") => tls_floor::main(&words[1..]).map(|()| ExitCode::SUCCESS),
+        Some("relay-floor") => relay_floor::main(&words[1..]).map(|()| ExitCode::SUCCESS),
         Some("peer") => peer::main(&words[1..]).map(|()| ExitCode::SUCCESS),
         _ => measure_all(&Arguments::parse()),
     }

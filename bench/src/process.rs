@@ -10,6 +10,7 @@ use std::io::{BufRead as _, BufReader};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 
@@ -47,6 +48,9 @@ impl Program {
     }
 }
 
+/// How long a program may take until it listens.
+const LISTENING_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// A running program.
 pub(crate) struct Process {
     child: Child,
@@ -57,7 +61,7 @@ pub(crate) struct Process {
 impl Process {
     /// Starts a program and waits until it listens.
     pub(crate) fn start(program: &Program, server: &Path) -> anyhow::Result<Self> {
-        let mut command = match program {
+        let command = match program {
             Program::Sockeye | Program::Sharded(_) => {
                 let mut command = Command::new(server);
                 command.args(["serve", "--listen", "tcp:127.0.0.1:0", "--json"]);
@@ -94,6 +98,11 @@ impl Process {
                 command
             }
         };
+        Self::launch(command, program.name())
+    }
+
+    /// Starts a command that says on standard error where it listens.
+    pub(crate) fn launch(mut command: Command, name: &str) -> anyhow::Result<Self> {
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -106,7 +115,7 @@ impl Process {
         let address = loop {
             let Some(line) = lines.next() else {
                 let status = child.wait()?;
-                bail!("{} ended before it listened ({status}): {said}", program.name());
+                bail!("{} ended before it listened ({status}): {said}", name);
             };
             let line = line?;
             match listening_address(&line) {
@@ -117,6 +126,26 @@ impl Process {
         // A log that nobody reads would stop its writer.
         std::thread::spawn(move || lines.for_each(drop));
         Ok(Self { child, address })
+    }
+
+    /// Starts a command that listens where it was told to, and does not say so.
+    pub(crate) fn launch_on(mut command: Command, name: &str, address: SocketAddr) -> anyhow::Result<Self> {
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .with_context(|| format!("start {command:?}"))?;
+        let mut process = Self { child, address };
+        let until = Instant::now() + LISTENING_TIMEOUT;
+        while !is_listened_on(address.port())? {
+            if let Some(status) = process.child.try_wait()? {
+                bail!("{name} ended before it listened ({status})");
+            }
+            anyhow::ensure!(Instant::now() < until, "{name} does not listen on {address}");
+            std::thread::yield_now();
+        }
+        Ok(process)
     }
 
     fn proc(&self, name: &str) -> anyhow::Result<String> {
@@ -206,6 +235,16 @@ pub(crate) fn kernel_queues(local: u16, remote: u16) -> anyhow::Result<(u64, u64
     bail!("no socket from {local} to {remote}")
 }
 
+/// Whether somebody listens on this port of loopback. Asking by connecting would be a connection, of which some take one.
+fn is_listened_on(port: u16) -> anyhow::Result<bool> {
+    const LISTENING: &str = "0A";
+    let (text, port) = (fs::read_to_string("/proc/net/tcp")?, format!(":{port:04X}"));
+    Ok(text.lines().skip(1).any(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        words.len() > 3 && words[1].ends_with(&port) && words[3] == LISTENING
+    }))
+}
+
 /// Listens on a free port as one of the harness' children: says where, and ends with its parent.
 pub(crate) fn listen_as_child() -> anyhow::Result<TcpListener> {
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
@@ -221,7 +260,7 @@ pub(crate) fn listen_as_child() -> anyhow::Result<TcpListener> {
 
 /// The first TCP address in a line of a log; how deep it is nested does not matter.
 fn listening_address(line: &str) -> Option<SocketAddr> {
-    let (_, rest) = line.split_once("tcp:127.0.0.1:")?;
+    let (_, rest) = line.split_once("tcp:127.0.0.1:").or_else(|| line.split_once("ws://127.0.0.1:"))?;
     let digits = rest.split(|letter: char| !letter.is_ascii_digit()).next()?;
     let port = digits.parse().ok().filter(|port| *port != 0)?;
     Some(SocketAddr::from(([127, 0, 0, 1], port)))

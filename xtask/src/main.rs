@@ -59,7 +59,10 @@ fn run() -> Result<ExitCode> {
             report.step("tidy", || tidy::step(&workspace));
             Ok(report.finish())
         }
-        "bench" => forward(workspace.cargo(["run", "--release", "-p", "sockeye-bench", "--"]), &arguments),
+        "bench" => {
+            tools::bench_peers(&workspace)?;
+            forward(workspace.cargo(["run", "--release", "-p", "sockeye-bench", "--"]), &arguments)
+        }
         "sim" => forward(workspace.cargo(["run", "--profile", "sim", "-p", "sockeye-sim", "--"]), &arguments),
         "fuzz" => fuzz::door(&workspace, arguments),
         "autobahn" => {

@@ -40,6 +40,23 @@ pub(crate) fn cargo_subcommand(workspace: &Workspace, name: &str) -> Result<()> 
     run(workspace.cargo(["install", name, "--locked", "--root"]).arg(workspace.tools()))
 }
 
+/// Whom the benchmark measures beside us, as far as they can be had: what is missing is the benchmark's to say.
+pub(crate) fn bench_peers(workspace: &Workspace) -> Result<()> {
+    if !workspace.may_install() {
+        return Ok(());
+    }
+    program(workspace, &["socat"], "socat")?;
+    program(workspace, &["nginx"], "nginx-light")?;
+    if !Path::new("/usr/lib/nginx/modules/ngx_stream_module.so").is_file() {
+        install_package(workspace, "libnginx-mod-stream")?;
+    }
+    if on_path(&["websocat"]).is_some() || workspace.tools().join("bin/websocat").is_file() {
+        return Ok(());
+    }
+    let words = ["install", "websocat", "--version", "1.14.1", "--locked", "--root"];
+    run(workspace.cargo(words).arg(workspace.tools()))
+}
+
 /// The folder whose `node_modules` holds what `tests/clients/package-lock.json` names, and the node program.
 pub(crate) fn node(workspace: &Workspace) -> Result<Node> {
     let program = program(workspace, &["node", "nodejs"], "nodejs")?;

@@ -8,6 +8,7 @@ pub(crate) mod fanout;
 pub(crate) mod memory;
 pub(crate) mod pairs;
 pub(crate) mod peers;
+pub(crate) mod relay;
 pub(crate) mod shards;
 pub(crate) mod tls;
 
@@ -71,6 +72,11 @@ impl Bench {
     /// Starts a program afresh.
     pub(crate) fn start(&self, program: &Program) -> anyhow::Result<Process> {
         Process::start(program, &self.server)
+    }
+
+    /// The binary that is measured.
+    pub(crate) fn binary(&self) -> &Path {
+        &self.server
     }
 
     /// How long a program runs before its first slice.

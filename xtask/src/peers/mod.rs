@@ -1,10 +1,11 @@
-//! Foreign programs at the other end of `connect` and `listen`: nc, ncat, socat, curl, openssl, Python's websockets.
+//! Foreign programs at the other end of `connect`, `listen` and `relay`: nc, ncat, socat, curl, openssl, Python's websockets.
 //!
 //! What each of them is used for daily is done with it. The contracts themselves are tests of the product; here it is
 //! shown that others understand them. Deliberately absent: fixed ports and waiting for a time to pass.
 
 mod netcat;
 mod python;
+mod relay;
 mod secure;
 mod socat;
 
@@ -30,6 +31,7 @@ pub(crate) fn steps(workspace: &Workspace, binary: &Path, report: &mut Report) {
     report.step("peer socat", || socat::check(workspace, binary));
     report.step("peer curl", || netcat::curl(workspace, binary));
     report.step("peer openssl", || secure::check(workspace, binary));
+    report.step("peers of a relay", || relay::check(workspace, binary));
     report.step("peer Python websockets", || python::check(workspace, binary));
 }
 

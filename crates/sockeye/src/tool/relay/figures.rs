@@ -174,6 +174,14 @@ impl Voice {
         }
     }
 
+    /// Leaves the live line standing, and goes on below it.
+    pub(super) fn end_line(&self) {
+        let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
+        if std::mem::take(&mut line.is_written) {
+            let _ = writeln!(io::stderr());
+        }
+    }
+
     /// Tells the figures of everything, at the end.
     pub(super) fn tell_all(&self, figures: &Figures) {
         let tally = figures.tally();

@@ -109,6 +109,7 @@ pub async fn relay(plan: Relay) -> Result<()> {
         }
     };
     signals.abort();
+    shared.voice.end_line();
     if plan.stats {
         shared.voice.tell_all(&shared.figures);
     }
