@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::time::{sleep, sleep_until, timeout};
 
 use super::frame::{Deframer, Frame, Item, Kept, write, write_close};
-use super::show::Show;
+use super::show::{Show, hold_back};
 use crate::address::Shape;
 use crate::net::{Close, Error, ErrorKind, Message, MessageKind, ReceiveHalf, Result, SendHalf, Socket};
 
@@ -311,7 +311,8 @@ async fn inwards(
 ) -> Result<()> {
     let mut out = Vec::new();
     let mut told_of_lines = false;
-    while let Some(message) = from.recv().await? {
+    let mut held = Vec::new();
+    while let Some(mut message) = from.recv().await? {
         let mut tally = counters.tally.get();
         tally.received += 1;
         tally.received_bytes += message.bytes.len() as u64;
@@ -322,6 +323,9 @@ async fn inwards(
                 return Ok(());
             }
             continue;
+        }
+        if shape == Shape::Stream && rules.show != Show::Hex {
+            hold_back(&mut held, &mut message.bytes);
         }
         out.clear();
         let kept = match rules.show {
@@ -342,6 +346,10 @@ async fn inwards(
         if !deliver(to, Message::binary(std::mem::take(&mut out))).await? {
             return Ok(());
         }
+    }
+    if !held.is_empty() {
+        rules.show.write(&Message::binary(held), shape, &mut out);
+        deliver(to, Message::binary(std::mem::take(&mut out))).await?;
     }
     let Some(close) = from.closed() else {
         if !rules.ends_with_peer {

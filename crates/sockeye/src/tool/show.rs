@@ -62,6 +62,20 @@ impl Show {
     }
 }
 
+/// Puts what was held back before `bytes`, and holds back the beginning of a character whose rest has not come: a stream is
+/// cut anywhere, and half a character shows as none.
+pub(super) fn hold_back(held: &mut Vec<u8>, bytes: &mut Vec<u8>) {
+    if !held.is_empty() {
+        bytes.splice(..0, held.drain(..));
+    }
+    let begun = bytes.utf8_chunks().last().map_or(&[][..], |last| last.invalid());
+    // Only what may yet become a character: three bytes at most.
+    if str::from_utf8(begun).is_err_and(|error| error.error_len().is_none()) {
+        let whole = bytes.len() - begun.len();
+        *held = bytes.split_off(whole);
+    }
+}
+
 fn is_odd(character: char) -> bool {
     character.is_control() && !matches!(character, '\n' | '\t')
 }
@@ -124,6 +138,23 @@ mod tests {
 
         assert_eq!(marked, "< a\\u{1b}]0;title\\u{7}b\n< c\n");
         assert!(!shown(Show::Terminal { colour: true }, &evil, Shape::Stream).contains('\x1b'));
+    }
+
+    #[test]
+    fn a_character_that_was_cut_is_shown_when_it_is_whole() {
+        let text = "안녕 🐟\n";
+        for cut in 0..=text.len() {
+            let (mut held, mut shown) = (Vec::new(), Vec::new());
+            for piece in [&text.as_bytes()[..cut], &text.as_bytes()[cut..]] {
+                let mut bytes = piece.to_vec();
+                hold_back(&mut held, &mut bytes);
+                shown.push(String::from_utf8(bytes).expect("whole characters"));
+            }
+            assert_eq!((shown.concat().as_str(), held.len()), (text, 0));
+        }
+        let (mut held, mut never) = (Vec::new(), b"a\xff\xff".to_vec());
+        hold_back(&mut held, &mut never);
+        assert_eq!((never.as_slice(), held.len()), (&b"a\xff\xff"[..], 0), "this becomes no character");
     }
 
     #[test]
