@@ -62,7 +62,7 @@ impl HostPort {
             (Some(_), _) => return Err("the port is not a number from 0 to 65535"),
             (None, Some(default_port)) => default_port,
             (None, None) => {
-                return Err("a port is missing: write tcp:HOST:PORT, for example tcp:127.0.0.1:7625");
+                return Err("a port is missing: write HOST:PORT, for example 127.0.0.1:7625");
             }
         };
         Ok(HostPort::new(host, port))

@@ -62,7 +62,7 @@ impl FromStr for Address {
         }
 
         let (base, user, options_text) = read_base(base_name, rest)
-            .ok_or_else(|| unknown_base(shown(), base_name))?
+            .ok_or_else(|| unknown_base(shown(), base_name, rest))?
             .map_err(|why| bad(why.to_string()))?;
         check_layers(&layers, &base).map_err(bad)?;
 
@@ -260,9 +260,18 @@ fn check_options(options: &Options, address: &Address) -> Result<(), &'static st
     Ok(())
 }
 
-fn unknown_base(address: String, base: &str) -> AddressError {
+fn unknown_base(address: String, base: &str, rest: &str) -> AddressError {
+    let lower = base.to_ascii_lowercase();
+    let is_port = rest.parse::<u16>().is_ok();
     let hint = if base == "listen" {
         "only relay is told who listens; for the other commands the verb says it".into()
+    } else if let Some(listens) = lower.strip_suffix("-listen") {
+        format!("the verb says who listens, so it is {listens}:")
+    } else if BASES.contains(&lower.as_str()) {
+        format!("bases are written small: {lower}:")
+    } else if is_port {
+        // As netcat and curl take it.
+        format!("a host and a port need the kind of socket before them, such as tcp:{base}:{rest}")
     } else {
         let known: Vec<&str> = BASES.into_iter().chain(["ch"]).collect();
         match nearest(base, &known) {

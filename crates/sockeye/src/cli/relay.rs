@@ -14,17 +14,17 @@ use crate::tool::{self, Frame, RelayRules};
 /// Join two addresses, in both directions
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
-    sockeye relay listen:tcp::8080 tcp:10.0.0.7:80           a port forwarded, for each connection anew\n  \
+    sockeye relay listen:tcp::8080 tcp:10.0.0.7:80           a port forwarded, anew each time\n  \
     sockeye relay listen:unix:/run/db.sock tls:db.example:5432\n  \
-    sockeye relay listen:tcp::8080 wss://example.org/tunnel  bytes through a WebSocket, and at the other end\n  \
+    sockeye relay listen:tcp::8080 wss://example.org/tunnel  a tunnel, and at its other end:\n  \
     sockeye relay listen:ws://:9000/tunnel tcp:localhost:22\n  \
     sockeye relay listen:udp::53 udp:9.9.9.9:53              a session for each peer\n  \
     sockeye relay --frame lines listen:ws://:9000/ tcp:localhost:7000\n  \
     sockeye relay --one-way --tee file:log?append=true listen:tcp::7000 tcp:localhost:7001\n\n\
     `listen:` marks the side that is listened on; each connection there opens the other side anew.\n\
-    Without it both are connected once, and the exit code is that of the pair: 3 name not found, 4 refused,\n\
-    5 timed out, 6 TLS, 7 handshake refused, 8 ended early. The end of one direction is passed on, and the\n\
-    other goes on until it ends too.")]
+    Without it both are connected once, and the exit code is that of the pair: 3 name not found,\n\
+    4 refused, 5 timed out, 6 TLS, 7 handshake refused, 8 ended early. The end of one direction is\n\
+    passed on, and the other goes on until it ends too.")]
 pub(super) struct Relay {
     /// One side: an address, or listen:ADDRESS
     #[arg(value_name = "LEFT")]

@@ -16,7 +16,7 @@ use tokio::net::unix::pipe;
 use tokio::net::{TcpStream, UnixStream};
 
 use super::transport::Transport;
-use super::{Error, Result};
+use super::{Error, ErrorKind, Result};
 use crate::address::{Address, Base};
 
 /// A stream that consists of a part to read from and a part to write to.
@@ -53,7 +53,12 @@ pub(super) async fn open(address: &Address) -> Result<Transport> {
             } else {
                 open.read(true);
             }
-            let file = open.open(path).await.map_err(failed("cannot open the file"))?;
+            let file = open.open(path).await.map_err(|error| match error.kind() {
+                io::ErrorKind::NotFound => {
+                    Error::new(ErrorKind::Unreachable, address.shown(), "there is no such file")
+                }
+                _ => failed("cannot open the file")(error),
+            })?;
             let (input, output) = if write || append {
                 (None, Some(Output::File(file)))
             } else {
@@ -62,7 +67,12 @@ pub(super) async fn open(address: &Address) -> Result<Transport> {
             Ok(Transport::Descriptor(Descriptor { input, output }))
         }
         Base::Standard => Ok(Transport::Descriptor(standard())),
-        Base::Descriptor(number) => passed(*number).map_err(failed("cannot use the descriptor")),
+        Base::Descriptor(number) => passed(*number).map_err(|error| match error.raw_os_error() {
+            Some(code) if code == rustix::io::Errno::BADF.raw_os_error() => {
+                Error::usage(address, "no such descriptor was passed to this process")
+            }
+            _ => failed("cannot use the descriptor")(error),
+        }),
         _ => Err(Error::usage(address, "is neither a file nor a descriptor")),
     }
 }

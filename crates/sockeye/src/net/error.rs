@@ -109,6 +109,12 @@ impl Error {
         self
     }
 
+    /// The same about an address as it was given, of which another was made.
+    pub(crate) fn about(mut self, address: impl fmt::Display) -> Error {
+        self.0.address = address.to_string();
+        self
+    }
+
     pub(super) fn usage(address: &Address, what: impl Into<String>) -> Error {
         Error::new(ErrorKind::Usage, address.shown(), what)
     }
@@ -125,6 +131,9 @@ impl Error {
         let hint = match kind {
             ErrorKind::Unreachable if source.kind() == io::ErrorKind::NotFound => {
                 Some("no socket has that path")
+            }
+            ErrorKind::Unreachable if source.kind() == io::ErrorKind::AddrNotAvailable => {
+                Some("this machine has no such address, or no port left for it")
             }
             ErrorKind::Unreachable => {
                 Some("is anything listening there, and does a firewall let you through?")

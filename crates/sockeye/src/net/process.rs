@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 use super::transport::Transport;
-use super::{Error, Result};
+use super::{Error, ErrorKind, Result};
 use crate::address::{Address, Base};
 
 /// A running child.
@@ -43,8 +43,13 @@ pub(super) fn start(address: &Address, environment: &[(String, String)]) -> Resu
         .stdout(Stdio::piped())
         // Dropping a socket is abrupt for every kind.
         .kill_on_drop(true);
-    let mut child =
-        command.spawn().map_err(|error| Error::system(address.shown(), "cannot start the command", error))?;
+    let mut child = command.spawn().map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => {
+            Error::new(ErrorKind::Unreachable, address.shown(), "cannot start it: there is no such command")
+                .with_hint("is it spelt right, and in PATH?")
+        }
+        _ => Error::system(address.shown(), "cannot start the command", error),
+    })?;
     let pipes = child.stdin.take().zip(child.stdout.take());
     let (input, output) = pipes.expect("both were asked for");
     Ok(Transport::Process(Box::new(Process { child, input: Some(input), output: Some(output) })))

@@ -82,13 +82,11 @@ fn is_stale(path: &Path) -> io::Result<bool> {
     if !fs::symlink_metadata(path)?.file_type().is_socket() {
         return Err(io::ErrorKind::AlreadyExists.into());
     }
-    // Without waiting: a listener whose backlog is full is alive.
-    let is_refused = |kind: Type| -> io::Result<bool> {
-        let outcome =
-            Socket::new(Domain::UNIX, kind.nonblocking().cloexec(), None)?.connect(&SockAddr::unix(path)?);
-        Ok(matches!(outcome, Err(error) if error.kind() == io::ErrorKind::ConnectionRefused))
-    };
-    Ok(is_refused(Type::STREAM)? || is_refused(Type::DGRAM)?)
+    // By a datagram socket, whose connect() is heard by nobody: a stream would be accepted by a live listener, as its one peer
+    // perhaps. POSIX, connect(): EPROTOTYPE tells that a socket of another type is bound there, so it is alive.
+    let asking = Socket::new(Domain::UNIX, Type::DGRAM.nonblocking().cloexec(), None)?;
+    let outcome = asking.connect(&SockAddr::unix(path)?);
+    Ok(matches!(outcome, Err(error) if error.kind() == io::ErrorKind::ConnectionRefused))
 }
 
 pub(super) fn refused(address: &Address, name: &UnixName, error: io::Error) -> Error {

@@ -102,6 +102,15 @@ struct Counters {
     close_code: Cell<Option<u16>>,
 }
 
+/// Why nothing more is received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Heard {
+    /// The peer has ended.
+    Everything,
+    /// Whoever reads our output has left.
+    Enough,
+}
+
 /// How our input ended.
 enum InputEnd {
     /// In good order; the peer was told.
@@ -127,7 +136,7 @@ pub async fn bridge(ours: &mut Ours, mut theirs: Socket, rules: &Rules) -> (Resu
     let mut input = Input { from: our_receive, deframer, pending, ended, told };
     let outcome = {
         let outwards = outwards(&mut input, &mut send, shape, rules, &counters, &name);
-        let inwards = inwards(&mut receive, our_send, shape, rules, &counters);
+        let inwards = inwards(&mut receive, our_send, shape, rules, &counters, &name);
         join(outwards, inwards, shape, half_closes, rules, &counters, &name).await
     };
     let _ = our_send.flush().await;
@@ -145,7 +154,7 @@ struct Input<'a> {
 
 async fn join(
     outwards: impl Future<Output = Result<InputEnd>>,
-    inwards: impl Future<Output = Result<()>>,
+    inwards: impl Future<Output = Result<Heard>>,
     shape: Shape,
     half_closes: bool,
     rules: &Rules,
@@ -157,10 +166,18 @@ async fn join(
     let input_end = tokio::select! {
         biased;
         outcome = &mut inwards => {
-            outcome?;
+            let heard = outcome?;
+            // Nobody reads what standard input would still be answered. A command that reads nothing more may still speak.
+            if heard == Heard::Enough && rules.ends_with_peer {
+                return Ok(());
+            }
             // The peer has ended, which does not say that it hears nothing more. What there is of our input is sent to it;
             // what is not there yet is not waited for, unless it is a command's answer.
-            let rest = if half_closes { Some(outwards.await) } else { what_there_is(&mut outwards, counters).await };
+            let rest = if half_closes || heard == Heard::Enough {
+                Some(outwards.await)
+            } else {
+                what_there_is(&mut outwards, counters).await
+            };
             return match rest {
                 Some(Err(error)) => Err(error),
                 Some(Ok(InputEnd::Refused(error))) => Err(error),
@@ -195,7 +212,7 @@ async fn join(
     };
     let outcome = tokio::select! {
         biased;
-        outcome = &mut inwards => outcome,
+        outcome = &mut inwards => outcome.map(drop),
         outcome = limit => outcome,
     };
     match (outcome, refused) {
@@ -308,7 +325,8 @@ async fn inwards(
     shape: Shape,
     rules: &Rules,
     counters: &Counters,
-) -> Result<()> {
+    name: &str,
+) -> Result<Heard> {
     let mut out = Vec::new();
     let mut told_of_lines = false;
     let mut held = Vec::new();
@@ -320,7 +338,7 @@ async fn inwards(
         counters.last_received.set(Some(Instant::now()));
         if shape == Shape::Stream && rules.show == Show::Plain {
             if !deliver(to, message).await? {
-                return Ok(());
+                return Ok(Heard::Enough);
             }
             continue;
         }
@@ -330,7 +348,7 @@ async fn inwards(
         out.clear();
         let kept = match rules.show {
             Show::Plain => write(rules.frame, &message, &mut out).map_err(|why| {
-                Error::new(ErrorKind::Usage, from.peer(), format!("a message cannot be written: {why}"))
+                Error::new(ErrorKind::Usage, name, format!("a message cannot be written: {why}"))
             })?,
             Show::Hex | Show::Terminal { .. } => {
                 rules.show.write(&message, shape, &mut out);
@@ -344,7 +362,7 @@ async fn inwards(
             );
         }
         if !deliver(to, Message::binary(std::mem::take(&mut out))).await? {
-            return Ok(());
+            return Ok(Heard::Enough);
         }
     }
     if !held.is_empty() {
@@ -355,7 +373,7 @@ async fn inwards(
         if !rules.ends_with_peer {
             to.finish().await?;
         }
-        return Ok(());
+        return Ok(Heard::Everything);
     };
     write_close(rules.frame, &close, &mut out);
     if !out.is_empty() {
@@ -363,12 +381,12 @@ async fn inwards(
     }
     match close.code {
         // Nothing more to say, or going away: an end in good order.
-        None | Some(1000 | 1001) => Ok(()),
+        None | Some(1000 | 1001) => Ok(Heard::Everything),
         // RFC 6455, 5.5.1: the peer repeats the code with which we closed.
-        code if code == counters.close_code.get() => Ok(()),
+        code if code == counters.close_code.get() => Ok(Heard::Everything),
         Some(code) => {
             let what = format!("the peer closed with code {code} {}", close.reason);
-            Err(Error::new(ErrorKind::EndedEarly, from.peer(), what.trim_end()))
+            Err(Error::new(ErrorKind::EndedEarly, name, what.trim_end()))
         }
     }
 }

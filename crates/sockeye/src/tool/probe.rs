@@ -68,7 +68,9 @@ async fn until_ready(plan: &Probe, address: &Address) -> Finding {
         attempts += 1;
         // No step outlasts the whole.
         let left = plan.wait.map(|wait| wait.saturating_sub(began.elapsed()).max(REST));
-        let finding = once(plan, address, left, attempts).await;
+        let mut finding = once(plan, address, left, attempts).await;
+        // The bound of this attempt is no part of what was asked.
+        finding.outcome = finding.outcome.map_err(|error| error.about(&finding.address));
         let may_become = |error: &Error| !matches!(error.kind(), ErrorKind::Usage | ErrorKind::Permission);
         let goes_on = plan.wait.is_some_and(|wait| began.elapsed() + REST < wait);
         match &finding.outcome {

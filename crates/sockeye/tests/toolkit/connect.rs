@@ -1,7 +1,7 @@
 //! `sockeye connect`.
 
 use std::io::{Read as _, Write as _};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use crate::websocket::{self, BINARY as BYTES, CLOSE, TEXT};
 use crate::world::{BINARY, Running, run, said, tcp_peer};
@@ -194,6 +194,44 @@ fn a_reader_that_has_heard_enough_is_no_failure() {
             .finish();
 
     assert_eq!((ran.code, ran.text()), (0, "y\ny\n"), "{ran:?}");
+}
+
+#[test]
+fn a_reader_that_leaves_ends_the_command_though_its_input_goes_on() {
+    for address in ["tcp:127.0.0.1:0", "ws://127.0.0.1:0/"] {
+        let (_listening, at) = Running::listen(&["--keep", "--echo", address]);
+
+        let mut connect = Command::new(BINARY)
+            .args(["connect", &at])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut input = connect.stdin.take().unwrap();
+        let endless = std::thread::spawn(move || while input.write_all(b"a line\n").is_ok() {});
+        let mut first = [0; 7];
+        connect.stdout.take().unwrap().read_exact(&mut first).unwrap();
+        let ended = connect.wait_with_output().unwrap();
+        endless.join().unwrap();
+
+        let said = String::from_utf8(ended.stderr).unwrap();
+        assert_eq!((ended.status.code(), said.as_str()), (Some(0), ""), "{at}");
+    }
+}
+
+#[test]
+fn what_an_address_names_and_is_not_there_is_told_for_what_it_is() {
+    for (address, code, said) in [
+        ("exec:no-such-command-here", 4, "there is no such command"),
+        ("file:/no/such/file", 4, "there is no such file"),
+        ("fd:977", 2, "no such descriptor"),
+    ] {
+        let ran = run(&["connect", address], b"");
+
+        assert_eq!(ran.code, code, "{ran:?}");
+        assert!(ran.errors.contains(address) && ran.errors.contains(said), "{ran:?}");
+    }
 }
 
 #[test]

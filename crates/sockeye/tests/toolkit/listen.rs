@@ -145,3 +145,44 @@ fn a_peer_that_does_not_finish_its_handshake_delays_nobody() {
     assert_eq!(said(&["connect", &at], b"hello\n"), "hello\n");
     drop(stalled);
 }
+
+#[test]
+fn a_second_listener_on_a_path_is_refused_and_does_not_take_the_peer_of_the_first() {
+    let folder = tempfile::tempdir().unwrap();
+    for base in ["unix", "unixgram"] {
+        let address = format!("{base}:{}/{base}", folder.path().display());
+        let (listening, at) = Running::listen(&[&address]);
+
+        let second = run(&["listen", &address], b"");
+        assert_eq!(second.code, 11, "{second:?}");
+
+        let mut client = Running::start(&["connect", &at]);
+        client.say(b"hello\n");
+        let wanted = if base == "unix" { "hello\n" } else { "hello" };
+        listening.wait_for_output(|output| output.starts_with(wanted.as_bytes()));
+    }
+}
+
+#[test]
+fn a_command_that_reads_nothing_may_still_speak_later() {
+    for address in ["tcp:127.0.0.1:0", "ws://127.0.0.1:0/"] {
+        let command = "exec <&-; echo early; sleep 0.3; echo late";
+        let (_listening, at) = Running::listen(&[address, "--exec", command]);
+        let mut client = Running::start(&["connect", &at]);
+        client.wait_for_output(|output| output == b"early\n");
+
+        client.say(b"one\n");
+        client.wait_for_output(|output| output == b"early\nlate\n");
+
+        assert_eq!(client.ended().code, 0);
+    }
+}
+
+#[test]
+fn an_address_of_another_machine_is_named_as_such() {
+    // RFC 5737: no machine has it.
+    let ran = run(&["listen", "tcp:192.0.2.1:0"], b"");
+
+    assert_eq!(ran.code, 4, "{ran:?}");
+    assert!(ran.errors.contains("this machine has no such address"), "{ran:?}");
+}

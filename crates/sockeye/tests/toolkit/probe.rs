@@ -85,3 +85,14 @@ fn the_first_byte_is_awaited_after_something_was_said() {
     assert!(ran.code == 5 && ran.errors.contains("--send"), "{ran:?}");
     assert_eq!(run(&["probe", "--send", "PING", &tcp], b"").code, 2);
 }
+
+#[test]
+fn an_address_is_told_as_it_was_given_while_it_is_waited_for() {
+    let at = format!("tcp:127.0.0.1:{}", closed_port());
+
+    let ran = run(&["probe", "--json", "--wait", "300ms", &at], b"");
+
+    let found: serde_json::Value = serde_json::from_str(ran.text()).unwrap();
+    assert_eq!(found["address"], at.as_str());
+    assert!(found["error"].as_str().unwrap().starts_with(&format!("{at}: cannot connect")), "{found}");
+}
