@@ -3,6 +3,16 @@
 //! The address is repeated without what might be a secret in it.
 
 /// Why a text is not an address.
+///
+/// # Examples
+///
+/// ```
+/// use sockeye::address::{Address, AddressError};
+///
+/// let error = "tpc:localhost:7000".parse::<Address>().expect_err("it is misspelt");
+/// assert!(matches!(error, AddressError::UnknownBase { .. }));
+/// assert!(error.to_string().contains("tcp"));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AddressError {

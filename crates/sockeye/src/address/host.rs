@@ -14,6 +14,14 @@ use std::path::PathBuf;
 use super::percent;
 
 /// A host and a port.
+///
+/// # Examples
+///
+/// ```
+/// use sockeye::address::HostPort;
+///
+/// assert_eq!(HostPort::new("::1", 7625).to_string(), "[::1]:7625");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct HostPort {
     /// A name, an IPv4 address, or an IPv6 address without its brackets (with its zone, if it has one: `fe80::1%eth0`).
@@ -25,6 +33,14 @@ pub struct HostPort {
 
 impl HostPort {
     /// Puts the two together; `*` is every local address, too.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use sockeye::address::HostPort;
+    ///
+    /// assert_eq!(HostPort::new("*", 7625).host, "");
+    /// ```
     pub fn new(host: impl Into<String>, port: u16) -> HostPort {
         let host = host.into();
         HostPort { host: if host == "*" { String::new() } else { host }, port }
@@ -69,11 +85,29 @@ impl HostPort {
     }
 
     /// The host as an IP address, if it is one and has no zone.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use sockeye::address::HostPort;
+    ///
+    /// assert!(HostPort::new("127.0.0.1", 1).ip().is_some());
+    /// assert!(HostPort::new("localhost", 1).ip().is_none());
+    /// ```
     pub fn ip(&self) -> Option<IpAddr> {
         self.host.parse().ok()
     }
 
     /// Says whether only this machine can be meant.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use sockeye::address::HostPort;
+    ///
+    /// assert!(HostPort::new("localhost", 7625).is_loopback());
+    /// assert!(!HostPort::new("", 7625).is_loopback());
+    /// ```
     pub fn is_loopback(&self) -> bool {
         self.host.eq_ignore_ascii_case("localhost") || self.ip().is_some_and(|ip| ip.is_loopback())
     }
@@ -91,6 +125,16 @@ impl fmt::Display for HostPort {
 }
 
 /// The name of a Unix-domain socket.
+///
+/// # Examples
+///
+/// ```
+/// use sockeye::address::{Address, Base, UnixName};
+///
+/// let address: Address = "unix:@demo".parse()?;
+/// assert_eq!(address.base, Base::Unix(UnixName::Abstract(b"demo".to_vec())));
+/// # Ok::<(), sockeye::address::AddressError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum UnixName {
     /// A path in the file system.
@@ -128,6 +172,15 @@ impl UnixName {
     }
 
     /// The path, of a name that is one.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use sockeye::address::UnixName;
+    ///
+    /// assert!(UnixName::Path("/run/app.sock".into()).path().is_some());
+    /// assert!(UnixName::Abstract(b"demo".to_vec()).path().is_none());
+    /// ```
     pub fn path(&self) -> Option<&std::path::Path> {
         match self {
             UnixName::Path(path) => Some(path),
@@ -139,6 +192,16 @@ impl UnixName {
     ///
     /// # Errors
     /// When the name does not fit.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use sockeye::address::UnixName;
+    ///
+    /// let address = UnixName::Path("/run/app.sock".into()).socket_address()?;
+    /// assert!(address.as_pathname().is_some());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
     pub fn socket_address(&self) -> io::Result<UnixAddr> {
         match self {
             UnixName::Path(path) => UnixAddr::from_pathname(path),

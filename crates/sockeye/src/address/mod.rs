@@ -52,6 +52,17 @@ pub use side::{Role, Side};
 pub const DEFAULT_PORT: u16 = 7625;
 
 /// Where a socket is, and of which kind.
+///
+/// # Examples
+///
+/// ```
+/// use sockeye::address::Address;
+///
+/// let address: Address = "ws+tls+unix:/run/app.sock?path=/live".parse()?;
+/// assert_eq!(address.layers.len(), 2);
+/// assert_eq!(address.to_string(), "ws+tls+unix:/run/app.sock?path=/live");
+/// # Ok::<(), sockeye::address::AddressError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Address {
     /// What is put over the base, the outermost first.
@@ -63,6 +74,16 @@ pub struct Address {
 }
 
 /// The kind of socket, and where it is.
+///
+/// # Examples
+///
+/// ```
+/// use sockeye::address::{Address, Base};
+///
+/// let address: Address = "exec:tr a-z A-Z".parse()?;
+/// assert_eq!(address.base, Base::Exec(vec!["tr".into(), "a-z".into(), "A-Z".into()]));
+/// # Ok::<(), sockeye::address::AddressError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Base {
@@ -106,6 +127,17 @@ pub enum Base {
 }
 
 /// A URL's target.
+///
+/// # Examples
+///
+/// ```
+/// use sockeye::address::{Address, Base};
+///
+/// let address: Address = "wss://example.org/live?room=1".parse()?;
+/// let Base::WebSocket(url) = &address.base else { unreachable!("it is one") };
+/// assert!(url.secure && url.server.port == 443 && url.path == "/live?room=1");
+/// # Ok::<(), sockeye::address::AddressError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Url {
     /// Whether TLS is beneath (`wss:`, `https:`).
@@ -117,6 +149,16 @@ pub struct Url {
 }
 
 /// What is put over a base.
+///
+/// # Examples
+///
+/// ```
+/// use sockeye::address::{Address, Layer};
+///
+/// let address: Address = "lines+tcp:localhost:7000".parse()?;
+/// assert_eq!(*address.layers, [Layer::Lines]);
+/// # Ok::<(), sockeye::address::AddressError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Layer {
@@ -139,6 +181,16 @@ pub enum Layer {
 }
 
 /// How a socket carries what is sent.
+///
+/// # Examples
+///
+/// ```
+/// use sockeye::address::{Address, Shape};
+///
+/// assert_eq!("udp:localhost:53".parse::<Address>()?.shape(), Shape::Datagram);
+/// assert_eq!("lines+tcp:localhost:7000".parse::<Address>()?.shape(), Shape::Message);
+/// # Ok::<(), sockeye::address::AddressError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Shape {
     /// Bytes in order, without boundaries.
@@ -165,6 +217,14 @@ impl Layer {
     ];
 
     /// As it is written, without its `+`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use sockeye::address::Layer;
+    ///
+    /// assert_eq!(Layer::Socks5.name(), "socks5");
+    /// ```
     pub fn name(self) -> &'static str {
         match self {
             Layer::Tls => "tls",
@@ -198,6 +258,15 @@ impl Layer {
 
 impl Base {
     /// As it is written, without its colon; `-` is standard input and output.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use sockeye::address::Address;
+    ///
+    /// assert_eq!("tcp:localhost:7000".parse::<Address>()?.base.name(), "tcp");
+    /// # Ok::<(), sockeye::address::AddressError>(())
+    /// ```
     pub fn name(&self) -> &'static str {
         match self {
             Base::Tcp(_) => "tcp",
@@ -267,26 +336,70 @@ impl Base {
 
 impl Address {
     /// An address without layers and options.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use sockeye::address::{Address, Base};
+    ///
+    /// assert_eq!(Address::new(Base::Standard).to_string(), "-");
+    /// ```
     pub fn new(base: Base) -> Address {
         Address { layers: Box::default(), base, options: Box::default() }
     }
 
     /// `tcp:HOST:PORT`
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use sockeye::address::Address;
+    ///
+    /// assert_eq!(Address::tcp("localhost", 7000), "tcp:localhost:7000".parse()?);
+    /// # Ok::<(), sockeye::address::AddressError>(())
+    /// ```
     pub fn tcp(host: impl Into<String>, port: u16) -> Address {
         Address::new(Base::Tcp(HostPort::new(host, port)))
     }
 
     /// `udp:HOST:PORT`
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use sockeye::address::Address;
+    ///
+    /// assert_eq!(Address::udp("localhost", 53), "udp:localhost:53".parse()?);
+    /// # Ok::<(), sockeye::address::AddressError>(())
+    /// ```
     pub fn udp(host: impl Into<String>, port: u16) -> Address {
         Address::new(Base::Udp(HostPort::new(host, port)))
     }
 
     /// `unix:PATH`
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use sockeye::address::Address;
+    ///
+    /// assert_eq!(Address::unix("/run/app.sock"), "unix:/run/app.sock".parse()?);
+    /// # Ok::<(), sockeye::address::AddressError>(())
+    /// ```
     pub fn unix(path: impl Into<PathBuf>) -> Address {
         Address::new(Base::Unix(UnixName::Path(path.into())))
     }
 
     /// How the whole stack carries what is sent.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use sockeye::address::{Address, Shape};
+    ///
+    /// assert_eq!("tls:localhost:7000".parse::<Address>()?.shape(), Shape::Stream);
+    /// # Ok::<(), sockeye::address::AddressError>(())
+    /// ```
     pub fn shape(&self) -> Shape {
         match self.layers.first() {
             // Encryption does not change how a channel speaks.
@@ -297,6 +410,16 @@ impl Address {
     }
 
     /// The host and port, of a base that has them.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use sockeye::address::Address;
+    ///
+    /// let address: Address = "tcp:localhost:7000".parse()?;
+    /// assert_eq!(address.host_port().map(|at| at.port), Some(7000));
+    /// # Ok::<(), sockeye::address::AddressError>(())
+    /// ```
     pub fn host_port(&self) -> Option<&HostPort> {
         match &self.base {
             Base::Tcp(at) | Base::Tls(at) | Base::Udp(at) => Some(at),
@@ -307,6 +430,16 @@ impl Address {
     }
 
     /// Says whether only this machine can be reached by it, or can reach it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use sockeye::address::Address;
+    ///
+    /// assert!("unix:/run/app.sock".parse::<Address>()?.is_local());
+    /// assert!(!"tcp::7000".parse::<Address>()?.is_local());
+    /// # Ok::<(), sockeye::address::AddressError>(())
+    /// ```
     pub fn is_local(&self) -> bool {
         match &self.base {
             Base::Ip(_) | Base::Packet(_) => false,
@@ -315,6 +448,16 @@ impl Address {
     }
 
     /// The options that may be given to this address: name, what it does, and what holds without it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use sockeye::address::Address;
+    ///
+    /// let address: Address = "tcp:localhost:7000".parse()?;
+    /// assert!(address.options_known().any(|(name, ..)| name == "keep-alive"));
+    /// # Ok::<(), sockeye::address::AddressError>(())
+    /// ```
     pub fn options_known(&self) -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
         let parts = self.parts();
         KEYS.iter().filter(move |key| parts.meets(key.parts)).map(|key| (key.name, key.comment, key.default))

@@ -77,6 +77,16 @@ pub(super) struct Key {
 macro_rules! options {
     ($($field:ident: $type:ty, $name:literal, $parts:expr, $default:literal, $comment:literal;)*) => {
         /// The options of an address; `None` means the default.
+        ///
+        /// # Examples
+        ///
+        /// ```
+        /// use sockeye::address::Address;
+        ///
+        /// let address: Address = "tcp::7000?backlog=64".parse()?;
+        /// assert_eq!(address.options.backlog, Some(64));
+        /// # Ok::<(), sockeye::address::AddressError>(())
+        /// ```
         #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub struct Options {
@@ -144,11 +154,30 @@ options! {
 
 impl Options {
     /// Says whether everything is at its default.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use sockeye::address::Address;
+    ///
+    /// assert!("tcp::7000".parse::<Address>()?.options.is_empty());
+    /// # Ok::<(), sockeye::address::AddressError>(())
+    /// ```
     pub fn is_empty(&self) -> bool {
         *self == Options::default()
     }
 
     /// The names of the options that were given, and their values as written. Secrets are named by where they are.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use sockeye::address::Address;
+    ///
+    /// let address: Address = "tcp::7000?backlog=64".parse()?;
+    /// assert_eq!(address.options.given(), [("backlog", "64".to_owned())]);
+    /// # Ok::<(), sockeye::address::AddressError>(())
+    /// ```
     pub fn given(&self) -> Vec<(&'static str, String)> {
         KEYS.iter()
             .filter_map(|key| (key.value)(self).map(|value| (key.name, percent::encode(&value))))
@@ -156,6 +185,16 @@ impl Options {
     }
 
     /// The names of the options that were given and are not among `known`: for a place that obeys only those.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use sockeye::address::Address;
+    ///
+    /// let address: Address = "tcp::7000?backlog=64&ttl=3".parse()?;
+    /// assert_eq!(address.options.given_beside(&["backlog"]), ["ttl"]);
+    /// # Ok::<(), sockeye::address::AddressError>(())
+    /// ```
     pub fn given_beside(&self, known: &[&str]) -> Vec<&'static str> {
         let given = self.given().into_iter().map(|(name, _)| name);
         given.filter(|name| !known.contains(name)).chain(self.user.as_ref().map(|_| "user@")).collect()
@@ -318,6 +357,16 @@ impl Value for Source {
 }
 
 /// A file in PEM: a path, `file:PATH`, or `env:NAME`.
+///
+/// # Examples
+///
+/// ```
+/// use sockeye::address::Address;
+///
+/// let address: Address = "tls:localhost:7000?ca=ca.pem".parse()?;
+/// assert!(address.options.ca.is_some());
+/// # Ok::<(), sockeye::address::AddressError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct File(pub Source);
 
@@ -348,6 +397,16 @@ impl Value for File {
 }
 
 /// Several words, separated by commas.
+///
+/// # Examples
+///
+/// ```
+/// use sockeye::address::Address;
+///
+/// let address: Address = "ws://localhost/#subprotocol=chat,superchat".parse()?;
+/// assert_eq!(address.options.subprotocol.map(|list| list.0.len()), Some(2));
+/// # Ok::<(), sockeye::address::AddressError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct List(pub Vec<String>);
 
@@ -366,6 +425,16 @@ impl Value for List {
 }
 
 /// Which Internet Protocol.
+///
+/// # Examples
+///
+/// ```
+/// use sockeye::address::{Address, Family};
+///
+/// let address: Address = "tcp:localhost:7000?family=6".parse()?;
+/// assert_eq!(address.options.family, Some(Family::V6));
+/// # Ok::<(), sockeye::address::AddressError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Family {
     /// IPv4.
@@ -392,6 +461,16 @@ impl Value for Family {
 }
 
 /// Permissions of a file, as `chmod` takes them.
+///
+/// # Examples
+///
+/// ```
+/// use sockeye::address::{Address, Mode};
+///
+/// let address: Address = "unix:/run/app.sock?mode=660".parse()?;
+/// assert_eq!(address.options.mode, Some(Mode(0o660)));
+/// # Ok::<(), sockeye::address::AddressError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Mode(pub u32);
 

@@ -72,6 +72,16 @@ impl Address {
 
     /// The address for people, without what looks like a secret in the query of a URL. What is printed this way goes into
     /// errors and logs.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use sockeye::address::Address;
+    ///
+    /// let address: Address = "ws://localhost/live?token=sesame".parse()?;
+    /// assert!(!address.shown().contains("sesame"));
+    /// # Ok::<(), sockeye::address::AddressError>(())
+    /// ```
     pub fn shown(&self) -> String {
         match self.base {
             // A command is shown as it is: what is a secret in it cannot be known.
@@ -83,6 +93,17 @@ impl Address {
 
 impl Url {
     /// The path for people, without what looks like a secret in its query.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use sockeye::address::{Address, Base};
+    ///
+    /// let address: Address = "ws://localhost/live?token=sesame".parse()?;
+    /// let Base::WebSocket(url) = &address.base else { unreachable!("it is one") };
+    /// assert!(!url.path_shown().contains("sesame"));
+    /// # Ok::<(), sockeye::address::AddressError>(())
+    /// ```
     pub fn path_shown(&self) -> String {
         without_secrets(&self.path)
     }

@@ -14,6 +14,17 @@ use std::str::FromStr;
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// Where a secret, a key or a certificate is.
+///
+/// # Examples
+///
+/// ```
+/// use sockeye::address::Source;
+///
+/// let source: Source = "env:TOKEN".parse()?;
+/// assert_eq!(source.to_string(), "env:TOKEN");
+/// assert!("sesame".parse::<Source>().is_err(), "a secret itself has no place there");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Source {
     /// In an environment variable: `env:NAME`.
@@ -27,6 +38,16 @@ impl Source {
     ///
     /// # Errors
     /// When the variable is not set, or the file cannot be read or has more than 1 MiB; the error names it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use sockeye::address::Source;
+    ///
+    /// let source: Source = "env:PATH".parse()?;
+    /// assert!(source.read()?.as_text().is_some());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn read(&self) -> io::Result<Secret> {
         use std::io::Read as _;
         let bytes = match self {
@@ -100,16 +121,41 @@ impl From<String> for Secret {
 }
 
 /// What was read from a [`Source`]. It has no way to be printed.
+///
+/// # Examples
+///
+/// ```
+/// use sockeye::address::Secret;
+///
+/// let secret = Secret::from("sesame".to_owned());
+/// assert!(!format!("{secret:?}").contains("sesame"));
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Vec<u8>);
 
 impl Secret {
     /// The bytes.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use sockeye::address::Secret;
+    ///
+    /// assert_eq!(Secret::from("sesame\n".to_owned()).as_bytes(), b"sesame\n");
+    /// ```
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
     /// The text, without a line end behind it, as an editor leaves one in a file.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use sockeye::address::Secret;
+    ///
+    /// assert_eq!(Secret::from("sesame\n".to_owned()).as_text(), Some("sesame"));
+    /// ```
     pub fn as_text(&self) -> Option<&str> {
         let text = str::from_utf8(&self.0).ok()?;
         let text = text.strip_suffix('\n').unwrap_or(text);

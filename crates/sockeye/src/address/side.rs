@@ -8,6 +8,15 @@ use std::str::FromStr;
 use super::{Address, AddressError};
 
 /// Who begins.
+///
+/// # Examples
+///
+/// ```
+/// use sockeye::address::{Role, Side};
+///
+/// assert_eq!("tcp:localhost:7000".parse::<Side>()?.role, Role::Connect);
+/// # Ok::<(), sockeye::address::AddressError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
     /// We connect.

@@ -4,6 +4,15 @@
 ///
 /// # Errors
 /// Says what is allowed.
+///
+/// # Examples
+///
+/// ```
+/// use sockeye::address::unit::parse_bytes;
+///
+/// assert_eq!(parse_bytes("64KiB"), Ok(65_536));
+/// assert!(parse_bytes("much").is_err());
+/// ```
 pub fn parse_bytes(text: &str) -> Result<usize, String> {
     let units = [
         ("", 1),

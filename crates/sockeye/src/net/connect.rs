@@ -13,11 +13,30 @@ use super::{Error, ErrorKind, Listener, Result, descriptor, handshake, process, 
 use crate::address::{Address, Base, Layer};
 
 /// What can be an address: a text or an [`Address`].
+///
+/// # Examples
+///
+/// ```
+/// use sockeye::address::Address;
+/// use sockeye::net::ToAddress;
+///
+/// assert_eq!("tcp:localhost:7000".to_address()?, Address::tcp("localhost", 7000));
+/// # Ok::<(), sockeye::net::Error>(())
+/// ```
 pub trait ToAddress {
     /// The address.
     ///
     /// # Errors
     /// When the text is none; see [`AddressError`](crate::address::AddressError).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use sockeye::net::{ErrorKind, ToAddress};
+    ///
+    /// let error = "tpc:localhost:7000".to_address().expect_err("it is misspelt");
+    /// assert_eq!(error.kind(), ErrorKind::Usage);
+    /// ```
     fn to_address(&self) -> Result<Address>;
 }
 
@@ -74,11 +93,30 @@ impl Connector {
     ///
     /// # Errors
     /// When it is none.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use sockeye::net::Connector;
+    ///
+    /// assert!(Connector::new("tcp:localhost:7000").is_ok());
+    /// assert!(Connector::new("localhost").is_err());
+    /// ```
     pub fn new(address: impl ToAddress) -> Result<Connector> {
         Ok(Connector { address: address.to_address()?, headers: Vec::new(), environment: Vec::new() })
     }
 
     /// Adds a header to the request of a WebSocket. Its value is not shown anywhere.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use sockeye::net::Connector;
+    ///
+    /// let connector = Connector::new("ws://localhost:7625/ws")?.header("X-Room", "42");
+    /// # drop(connector);
+    /// # Ok::<(), sockeye::net::Error>(())
+    /// ```
     #[must_use]
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Connector {
         self.headers.push((name.into(), value.into()));
@@ -86,6 +124,20 @@ impl Connector {
     }
 
     /// Adds a variable to the environment of a child process.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sockeye::net::Connector;
+    ///
+    /// let connector = Connector::new("sh:echo $ROOM")?.environment("ROOM", "42");
+    /// let mut socket = connector.connect().await?;
+    /// assert_eq!(socket.recv().await?.map(|message| message.bytes), Some(b"42\n".to_vec()));
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn environment(mut self, name: impl Into<String>, value: impl Into<String>) -> Connector {
         self.environment.push((name.into(), value.into()));
@@ -96,11 +148,38 @@ impl Connector {
     ///
     /// # Errors
     /// Says which step failed, and what to try.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sockeye::net::Connector;
+    ///
+    /// let mut socket = Connector::new("exec:cat")?.connect().await?;
+    /// socket.close().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn connect(self) -> Result<Socket> {
         self.connect_timed().await.0
     }
 
     /// Connects, and tells how long each step took, also of those before one that failed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sockeye::net::{Connector, Listener};
+    ///
+    /// let listener = Listener::bind("tcp:127.0.0.1:0").await?;
+    /// let (socket, timings) = Connector::new(listener.address())?.connect_timed().await;
+    /// assert!(socket.is_ok() && timings.connect.is_some() && timings.tls.is_none());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn connect_timed(self) -> (Result<Socket>, Timings) {
         let mut timings = Timings::default();
         let outcome = self.build(&mut timings).await;
@@ -266,6 +345,16 @@ impl Draft {
     ///
     /// # Errors
     /// When it is of another kind.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use sockeye::net::{Kind, Socket, StreamKind};
+    ///
+    /// let draft = Socket::new(Kind::Stream(StreamKind::Tcp))?;
+    /// assert!(draft.bind("udp:127.0.0.1:0").is_err(), "it is of another kind");
+    /// # Ok::<(), sockeye::net::Error>(())
+    /// ```
     pub fn bind(mut self, address: impl ToAddress) -> Result<Draft> {
         let address = address.to_address()?;
         self.check(&address)?;
@@ -277,6 +366,20 @@ impl Draft {
     ///
     /// # Errors
     /// When there is no local address, or it cannot be listened on.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sockeye::net::{Kind, Socket, StreamKind};
+    ///
+    /// let draft = Socket::new(Kind::Stream(StreamKind::Tcp))?.bind("tcp:127.0.0.1:0")?;
+    /// let listener = draft.listen().await?;
+    /// assert_eq!(listener.locals().len(), 1);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn listen(self) -> Result<Listener> {
         let Some(local) = self.local else {
             return Err(Error::new(
@@ -292,6 +395,22 @@ impl Draft {
     ///
     /// # Errors
     /// When there is no local address, it cannot be bound, or this is a kind with connections.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sockeye::net::{DatagramKind, Kind, Socket};
+    ///
+    /// let draft = Socket::new(Kind::Datagram(DatagramKind::Udp))?.bind("udp:127.0.0.1:0")?;
+    /// let mut socket = draft.open().await?;
+    /// let local = socket.local();
+    /// socket.send_to("to myself", &local).await?;
+    /// assert_eq!(socket.recv_from().await?, (b"to myself".to_vec(), local));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn open(self) -> Result<Socket> {
         let Some(local) = self.local else {
             return Err(Error::new(
@@ -307,6 +426,21 @@ impl Draft {
     ///
     /// # Errors
     /// Says which step failed, and what to try.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sockeye::net::{Kind, Listener, Socket, StreamKind};
+    ///
+    /// let listener = Listener::bind("tcp:127.0.0.1:0").await?;
+    /// let draft = Socket::new(Kind::Stream(StreamKind::Tcp))?;
+    /// let socket = draft.connect_to(listener.address()).await?;
+    /// assert_eq!(socket.peer(), &listener.locals()[0]);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn connect_to(self, address: impl ToAddress) -> Result<Socket> {
         let mut address = address.to_address()?;
         self.check(&address)?;

@@ -9,9 +9,33 @@ use std::time::Duration;
 use crate::address::Address;
 
 /// The result of everything that a socket does.
+///
+/// # Examples
+///
+/// ```
+/// fn check() -> sockeye::net::Result<()> {
+///     sockeye::net::Connector::new("tcp:localhost:7000")?;
+///     Ok(())
+/// }
+/// assert!(check().is_ok());
+/// ```
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// Why a socket did not do what it was asked.
+///
+/// # Examples
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use sockeye::net::{ErrorKind, Socket};
+///
+/// let error = Socket::connect("unix:/nonexistent/socket").await.expect_err("nobody is there");
+/// assert_eq!(error.kind(), ErrorKind::Unreachable);
+/// assert!(error.to_string().starts_with("unix:/nonexistent/socket: cannot connect"));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Error(Box<Inner>);
 
@@ -26,6 +50,14 @@ struct Inner {
 }
 
 /// What an error is about. The numbers are the exit codes of the commands.
+///
+/// # Examples
+///
+/// ```
+/// use sockeye::net::ErrorKind;
+///
+/// assert_eq!(ErrorKind::InUse.exit_code(), 11);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 #[repr(u8)]
@@ -58,6 +90,14 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// The exit code of a command that ends by this.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use sockeye::net::ErrorKind;
+    ///
+    /// assert_eq!(ErrorKind::TimedOut.exit_code(), 5);
+    /// ```
     pub fn exit_code(self) -> u8 {
         self as u8
     }
@@ -65,6 +105,15 @@ impl ErrorKind {
 
 impl Error {
     /// Makes an error: what was being done or what is wrong, without the address.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use sockeye::net::{Error, ErrorKind};
+    ///
+    /// let error = Error::new(ErrorKind::Integrity, "tcp:localhost:7000", "the sum is wrong");
+    /// assert_eq!(error.to_string(), "tcp:localhost:7000: the sum is wrong");
+    /// ```
     pub fn new(kind: ErrorKind, address: impl fmt::Display, what: impl Into<String>) -> Error {
         let what = what.into();
         Error(Box::new(Inner {
@@ -78,21 +127,73 @@ impl Error {
     }
 
     /// What the error is about.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sockeye::net::{ErrorKind, Socket};
+    ///
+    /// let error = Socket::connect("unix:/nonexistent/socket").await.expect_err("nobody is there");
+    /// assert_eq!(error.kind(), ErrorKind::Unreachable);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
     /// Whom it concerns.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sockeye::net::Socket;
+    ///
+    /// let error = Socket::connect("unix:/nonexistent/socket").await.expect_err("nobody is there");
+    /// assert_eq!(error.address(), "unix:/nonexistent/socket");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn address(&self) -> &str {
         &self.0.address
     }
 
     /// The operating system's code, if it gave one.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sockeye::net::Socket;
+    ///
+    /// let error = Socket::connect("unix:/nonexistent/socket").await.expect_err("nobody is there");
+    /// assert_eq!(error.os_code(), Some(2)); // ENOENT
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn os_code(&self) -> Option<i32> {
         self.0.source.as_ref().and_then(io::Error::raw_os_error)
     }
 
     /// The status by which an HTTP server refused a handshake.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # async fn example() -> sockeye::net::Result<()> {
+    /// use sockeye::net::Socket;
+    ///
+    /// if let Err(error) = Socket::connect("wss://example.org/live").await {
+    ///     println!("{:?}", error.http_status()); // such as 404
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn http_status(&self) -> Option<u16> {
         self.0.http_status
     }
@@ -103,6 +204,15 @@ impl Error {
     }
 
     /// Adds what to try.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use sockeye::net::{Error, ErrorKind};
+    ///
+    /// let error = Error::new(ErrorKind::Usage, "tcp:x:1", "that is wrong").with_hint("try this");
+    /// assert_eq!(error.to_string(), "tcp:x:1: that is wrong: try this");
+    /// ```
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Error {
         self.0.hint = Some(hint.into());
@@ -158,6 +268,17 @@ impl Error {
     }
 
     /// As an input or output error, for the traits that know no other; [`Error::from_io`] gets it back.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::io;
+    ///
+    /// use sockeye::net::{Error, ErrorKind};
+    ///
+    /// let error = Error::new(ErrorKind::InUse, "tcp::80", "it is taken").into_io();
+    /// assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+    /// ```
     pub fn into_io(self) -> io::Error {
         let kind = match self.kind() {
             ErrorKind::TimedOut => io::ErrorKind::TimedOut,
@@ -171,6 +292,15 @@ impl Error {
     }
 
     /// The error inside an [`io::Error`] that [`Error::into_io`] made, or a new one about it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use sockeye::net::{Error, ErrorKind};
+    ///
+    /// let error = Error::new(ErrorKind::Tls, "tls:x:1", "no certificate").into_io();
+    /// assert_eq!(Error::from_io("elsewhere", "reading", error).kind(), ErrorKind::Tls);
+    /// ```
     pub fn from_io(address: impl fmt::Display, step: &str, error: io::Error) -> Error {
         if error.get_ref().is_some_and(|inner| inner.is::<Error>()) {
             let inner = error.into_inner().expect("it was just looked at");

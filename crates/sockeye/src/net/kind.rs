@@ -4,6 +4,16 @@ use super::{Error, Result};
 use crate::address::{Address, Base, Layer, Shape};
 
 /// A kind of socket.
+///
+/// # Examples
+///
+/// ```
+/// use sockeye::net::{FramedKind, Kind};
+///
+/// let kind = Kind::of(&"ws://localhost:7625/ws".parse()?)?;
+/// assert_eq!(kind, Kind::Message(FramedKind::WebSocket));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Kind {
@@ -16,6 +26,15 @@ pub enum Kind {
 }
 
 /// The kinds of streams.
+///
+/// # Examples
+///
+/// ```
+/// use sockeye::net::{Kind, StreamKind};
+///
+/// assert_eq!(Kind::of(&"unix:/run/app.sock".parse()?)?, Kind::Stream(StreamKind::Unix));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum StreamKind {
@@ -36,6 +55,15 @@ pub enum StreamKind {
 }
 
 /// The kinds of datagram sockets.
+///
+/// # Examples
+///
+/// ```
+/// use sockeye::net::{DatagramKind, Kind};
+///
+/// assert_eq!(Kind::of(&"udp:localhost:53".parse()?)?, Kind::Datagram(DatagramKind::Udp));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DatagramKind {
     /// UDP.
@@ -45,6 +73,15 @@ pub enum DatagramKind {
 }
 
 /// The kinds of messages on a stream.
+///
+/// # Examples
+///
+/// ```
+/// use sockeye::net::{FramedKind, Kind};
+///
+/// assert_eq!(Kind::of(&"lines+tcp:localhost:7000".parse()?)?, Kind::Message(FramedKind::Lines));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FramedKind {
@@ -57,6 +94,16 @@ pub enum FramedKind {
 }
 
 /// What a kind of socket can do.
+///
+/// # Examples
+///
+/// ```
+/// use sockeye::net::{DatagramKind, Kind};
+///
+/// let traits = Kind::Datagram(DatagramKind::Udp).traits();
+/// assert!(traits.boundaries && !traits.ordered && !traits.reliable);
+/// assert_eq!(traits.message_bytes_max, Some(65_507));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Traits {
@@ -88,6 +135,16 @@ impl Kind {
     ///
     /// # Errors
     /// When that kind has no sockets in this library; the error names it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use sockeye::net::Kind;
+    ///
+    /// assert_eq!(Kind::of(&"wss://example.org/live".parse()?)?.name(), "websocket");
+    /// assert!(Kind::of(&"packet:eth0".parse()?).is_err(), "this version has none");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn of(address: &Address) -> Result<Kind> {
         let absent = |name: String| {
             Err(Error::usage(
@@ -122,6 +179,15 @@ impl Kind {
     }
 
     /// How it carries what is sent.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use sockeye::address::Shape;
+    /// use sockeye::net::{Kind, StreamKind};
+    ///
+    /// assert_eq!(Kind::Stream(StreamKind::Tls).shape(), Shape::Stream);
+    /// ```
     pub fn shape(self) -> Shape {
         match self {
             Kind::Stream(_) => Shape::Stream,
@@ -185,6 +251,14 @@ impl Kind {
     }
 
     /// In a word.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use sockeye::net::{Kind, StreamKind};
+    ///
+    /// assert_eq!(Kind::Stream(StreamKind::Tcp).name(), "tcp");
+    /// ```
     pub fn name(self) -> &'static str {
         match self {
             Kind::Stream(StreamKind::Tcp) => "tcp",

@@ -71,6 +71,20 @@ impl Listener {
     ///
     /// # Errors
     /// When the address is in use, needs a permission, or is of a kind that nobody can listen on.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sockeye::net::{ErrorKind, Listener};
+    ///
+    /// let first = Listener::bind("tcp:127.0.0.1:0").await?;
+    /// let second = Listener::bind(first.address()).await;
+    /// assert_eq!(second.err().map(|error| error.kind()), Some(ErrorKind::InUse));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn bind(address: impl ToAddress) -> Result<Listener> {
         let mut address = address.to_address()?;
         let kind = Kind::of(&address)?;
@@ -122,16 +136,55 @@ impl Listener {
     }
 
     /// The address, with the port that the system chose where 0 was given.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sockeye::net::Listener;
+    ///
+    /// let listener = Listener::bind("tcp:127.0.0.1:0").await?;
+    /// assert_ne!(listener.address().host_port().map(|at| at.port), Some(0));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn address(&self) -> &Address {
         &self.address
     }
 
     /// The kind of the sockets that are accepted.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sockeye::net::{Kind, Listener, StreamKind};
+    ///
+    /// let listener = Listener::bind("tcp:127.0.0.1:0").await?;
+    /// assert_eq!(listener.kind(), Kind::Stream(StreamKind::Tcp));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn kind(&self) -> Kind {
         self.kind
     }
 
     /// Every local address that is listened on.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sockeye::net::Listener;
+    ///
+    /// let listener = Listener::bind("tcp:127.0.0.1:0").await?;
+    /// assert!(listener.locals()[0].ip().is_some_and(|local| local.ip().is_loopback()));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn locals(&self) -> Vec<Peer> {
         self.doors.iter().filter_map(Door::local).collect()
     }
@@ -142,11 +195,43 @@ impl Listener {
     ///
     /// # Errors
     /// When listening itself fails.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sockeye::net::{Listener, Socket};
+    ///
+    /// let mut listener = Listener::bind("tcp:127.0.0.1:0").await?;
+    /// let client = Socket::connect(listener.address()).await?;
+    /// let (server, peer) = listener.accept().await?;
+    /// assert_eq!(&peer, server.peer());
+    /// assert_eq!(peer, client.local());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn accept(&mut self) -> Result<(Socket, Peer)> {
         poll_fn(|cx| self.poll_accept(cx)).await
     }
 
     /// [`Listener::accept`], polled.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sockeye::net::{Listener, Socket};
+    ///
+    /// let mut listener = Listener::bind("tcp:127.0.0.1:0").await?;
+    /// let client = Socket::connect(listener.address()).await?;
+    /// let (server, peer) = std::future::poll_fn(|cx| listener.poll_accept(cx)).await?;
+    /// assert_eq!(&peer, server.peer());
+    /// assert_eq!(peer, client.local());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<Result<(Socket, Peer)>> {
         loop {
             while let Poll::Ready(Some(outcome)) = self.handshakes.poll_join_next(cx) {

@@ -1,6 +1,15 @@
 //! What is sent and received, and how a conversation ends.
 
 /// What a message is.
+///
+/// # Examples
+///
+/// ```
+/// use sockeye::net::{Message, MessageKind};
+///
+/// assert_eq!(Message::from("hello").kind, MessageKind::Text);
+/// assert_eq!(Message::from(b"hello").kind, MessageKind::Binary);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum MessageKind {
     /// UTF-8, and checked. Only a WebSocket tells it from bytes; elsewhere it is sent as its bytes.
@@ -34,21 +43,53 @@ pub struct Message {
 
 impl Message {
     /// Text.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use sockeye::net::Message;
+    ///
+    /// assert_eq!(Message::text("hello"), "hello".into());
+    /// ```
     pub fn text(text: impl Into<String>) -> Message {
         Message { kind: MessageKind::Text, bytes: text.into().into_bytes() }
     }
 
     /// Bytes.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use sockeye::net::Message;
+    ///
+    /// assert_eq!(Message::binary([0, 255]).as_text(), None);
+    /// ```
     pub fn binary(bytes: impl Into<Vec<u8>>) -> Message {
         Message { kind: MessageKind::Binary, bytes: bytes.into() }
     }
 
     /// A ping with at most 125 bytes.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use sockeye::net::{Message, MessageKind};
+    ///
+    /// assert_eq!(Message::ping("there?").kind, MessageKind::Ping);
+    /// ```
     pub fn ping(bytes: impl Into<Vec<u8>>) -> Message {
         Message { kind: MessageKind::Ping, bytes: bytes.into() }
     }
 
     /// The bytes as text, if they are UTF-8.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use sockeye::net::Message;
+    ///
+    /// assert_eq!(Message::binary(b"hello").as_text(), Some("hello"));
+    /// ```
     pub fn as_text(&self) -> Option<&str> {
         str::from_utf8(&self.bytes).ok()
     }
@@ -85,6 +126,15 @@ impl<const N: usize> From<&[u8; N]> for Message {
 }
 
 /// How a WebSocket was closed (RFC 6455, 7.4).
+///
+/// # Examples
+///
+/// ```
+/// use sockeye::net::Close;
+///
+/// let close = Close::new(4001, "closed for lunch");
+/// assert_eq!((close.code, close.reason.as_str()), (Some(4001), "closed for lunch"));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Close {
     /// The code; none if the peer gave none.
@@ -95,11 +145,27 @@ pub struct Close {
 
 impl Close {
     /// Code 1000: everything was said.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use sockeye::net::Close;
+    ///
+    /// assert_eq!(Close::normal().code, Some(1000));
+    /// ```
     pub fn normal() -> Close {
         Close { code: Some(1000), reason: String::new() }
     }
 
     /// A code with a reason.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use sockeye::net::Close;
+    ///
+    /// assert_eq!(Close::new(1001, "going away").code, Some(1001));
+    /// ```
     pub fn new(code: u16, reason: impl Into<String>) -> Close {
         Close { code: Some(code), reason: reason.into() }
     }

@@ -4,9 +4,9 @@
 //! says of which kind. What a kind cannot do, its [`Traits`] say, and asking for it is an error that names it. Everything
 //! runs on tokio, which needs its input, output and time enabled.
 //!
-//! In reading order: `socket` and `listener` are the doors; `connect` builds the stack of an address; `tcp`, `unix`,
-//! `datagram`, `process` and `descriptor` open what is at its bottom; `tls`, `handshake`, `websocket` and `framed` stand
-//! upon a `transport`; `outgoing` is the slot of what is being sent.
+//! In reading order: `socket` and `listener` are the doors (`polled` is the socket for who polls, `facts` what it tells of itself);
+//! `connect` builds the stack of an address; `tcp`, `unix`, `datagram`, `process` and `descriptor` open what is at its bottom;
+//! `tls`, `handshake`, `websocket` and `framed` stand upon a `transport`; `outgoing` is the slot of what is being sent.
 //!
 //! Deliberately absent: raw and packet sockets, proxies, HTTP requests (the grammar has them, this version refuses them by
 //! name), a runtime of its own, and reconnecting, since only the caller knows what must be said again.
@@ -42,6 +42,7 @@ mod datagram;
 pub(crate) mod der;
 mod descriptor;
 mod error;
+mod facts;
 mod framed;
 mod handshake;
 mod kind;
@@ -51,6 +52,7 @@ mod option;
 mod outgoing;
 mod peer;
 mod plain;
+mod polled;
 mod process;
 mod resolve;
 mod session;

@@ -6,6 +6,16 @@ use std::net::SocketAddr;
 use crate::address::UnixName;
 
 /// Who is at the other end of a socket.
+///
+/// # Examples
+///
+/// ```
+/// use sockeye::net::Peer;
+///
+/// let peer = Peer::Ip("127.0.0.1:7000".parse()?);
+/// assert_eq!(peer.to_string(), "127.0.0.1:7000");
+/// # Ok::<(), std::net::AddrParseError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Peer {
@@ -29,6 +39,17 @@ impl Peer {
     }
 
     /// The IP address and port, of a peer on a network.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use sockeye::net::Peer;
+    ///
+    /// let peer = Peer::Ip("[::1]:7000".parse()?);
+    /// assert_eq!(peer.ip().map(|address| address.port()), Some(7000));
+    /// assert_eq!(Peer::Unnamed.ip(), None);
+    /// # Ok::<(), std::net::AddrParseError>(())
+    /// ```
     pub fn ip(&self) -> Option<SocketAddr> {
         match self {
             Peer::Ip(address) => Some(*address),

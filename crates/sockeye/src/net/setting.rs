@@ -17,6 +17,20 @@ impl Socket {
     ///
     /// # Errors
     /// When there is no TCP beneath.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sockeye::net::{Listener, Socket};
+    ///
+    /// let listener = Listener::bind("tcp:127.0.0.1:0").await?;
+    /// let socket = Socket::connect(listener.address()).await?;
+    /// socket.set_no_delay(false)?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn set_no_delay(&self, on: bool) -> Result<()> {
         self.set("no-delay", Of::Tcp, |socket| socket.set_tcp_nodelay(on))
     }
@@ -25,6 +39,20 @@ impl Socket {
     ///
     /// # Errors
     /// When there is no TCP beneath.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sockeye::net::{Listener, Socket};
+    ///
+    /// let listener = Listener::bind("tcp:127.0.0.1:0").await?;
+    /// let socket = Socket::connect(listener.address()).await?;
+    /// socket.set_keep_alive(Some(std::time::Duration::from_secs(30)))?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn set_keep_alive(&self, idle: Option<Duration>) -> Result<()> {
         self.set("keep-alive", Of::Tcp, |socket| set_keep_alive(socket, idle))
     }
@@ -33,6 +61,20 @@ impl Socket {
     ///
     /// # Errors
     /// When there is no socket beneath.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sockeye::net::{Listener, Socket};
+    ///
+    /// let listener = Listener::bind("tcp:127.0.0.1:0").await?;
+    /// let socket = Socket::connect(listener.address()).await?;
+    /// socket.set_send_buffer(65_536)?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn set_send_buffer(&self, bytes: usize) -> Result<()> {
         self.set("send-buffer", Of::Any, |socket| socket.set_send_buffer_size(bytes))
     }
@@ -41,6 +83,20 @@ impl Socket {
     ///
     /// # Errors
     /// When there is no socket beneath.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sockeye::net::{Listener, Socket};
+    ///
+    /// let listener = Listener::bind("tcp:127.0.0.1:0").await?;
+    /// let socket = Socket::connect(listener.address()).await?;
+    /// socket.set_receive_buffer(65_536)?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn set_receive_buffer(&self, bytes: usize) -> Result<()> {
         self.set("receive-buffer", Of::Any, |socket| socket.set_recv_buffer_size(bytes))
     }
@@ -49,6 +105,20 @@ impl Socket {
     ///
     /// # Errors
     /// When there is no network beneath.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sockeye::net::{Listener, Socket};
+    ///
+    /// let listener = Listener::bind("tcp:127.0.0.1:0").await?;
+    /// let socket = Socket::connect(listener.address()).await?;
+    /// socket.set_ttl(3)?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn set_ttl(&self, ttl: u8) -> Result<()> {
         let to = self.network();
         self.set("ttl", Of::Network, |socket| set_ttl(socket, to, ttl))
@@ -58,6 +128,20 @@ impl Socket {
     ///
     /// # Errors
     /// When there is no network beneath.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sockeye::net::{Listener, Socket};
+    ///
+    /// let listener = Listener::bind("tcp:127.0.0.1:0").await?;
+    /// let socket = Socket::connect(listener.address()).await?;
+    /// socket.set_tos(0x10)?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn set_tos(&self, tos: u8) -> Result<()> {
         let is_ipv6 = self.network().is_ipv6();
         self.set("tos", Of::Network, |socket| set_tos(socket, is_ipv6, tos))
@@ -67,6 +151,21 @@ impl Socket {
     ///
     /// # Errors
     /// When there is no network beneath, or the capability is missing.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sockeye::net::{Listener, Socket};
+    ///
+    /// let listener = Listener::bind("tcp:127.0.0.1:0").await?;
+    /// let socket = Socket::connect(listener.address()).await?;
+    /// // Who lacks CAP_NET_ADMIN is told so.
+    /// let _ = socket.set_mark(7);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn set_mark(&self, mark: u32) -> Result<()> {
         self.set("mark", Of::Network, |socket| socket.set_mark(mark))
     }
@@ -75,6 +174,21 @@ impl Socket {
     ///
     /// # Errors
     /// When there is no network beneath, or no such interface.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sockeye::net::{Listener, Socket};
+    ///
+    /// let listener = Listener::bind("tcp:127.0.0.1:0").await?;
+    /// let socket = Socket::connect(listener.address()).await?;
+    /// // Older kernels ask for CAP_NET_RAW.
+    /// let _ = socket.set_device(Some("lo"));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn set_device(&self, name: Option<&str>) -> Result<()> {
         self.set("device", Of::Network, |socket| socket.bind_device(name.map(str::as_bytes)))
     }
@@ -83,6 +197,19 @@ impl Socket {
     ///
     /// # Errors
     /// When this is no UDP socket.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sockeye::net::Socket;
+    ///
+    /// let socket = Socket::bind("udp:127.0.0.1:0").await?;
+    /// socket.set_broadcast(true)?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn set_broadcast(&self, on: bool) -> Result<()> {
         self.set("broadcast", Of::Udp, |socket| socket.set_broadcast(on))
     }
@@ -91,6 +218,19 @@ impl Socket {
     ///
     /// # Errors
     /// When this is no UDP socket.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sockeye::net::Socket;
+    ///
+    /// let socket = Socket::bind("udp:127.0.0.1:0").await?;
+    /// socket.set_multicast_loop(false)?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn set_multicast_loop(&self, on: bool) -> Result<()> {
         let is_ipv6 = self.network().is_ipv6();
         self.set("loop", Of::Udp, |socket| set_loop(socket, is_ipv6, on))
@@ -100,6 +240,20 @@ impl Socket {
     ///
     /// # Errors
     /// When this is no UDP socket, or no such interface.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sockeye::net::Socket;
+    ///
+    /// let socket = Socket::bind("udp::0?family=4").await?;
+    /// // A machine without an interface for multicast refuses.
+    /// let _ = socket.join("239.1.2.3".parse()?, "lo");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn join(&self, group: IpAddr, interface: &str) -> Result<()> {
         self.set("join", Of::Udp, |socket| join(socket, group, interface))
     }

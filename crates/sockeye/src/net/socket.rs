@@ -2,24 +2,23 @@
 
 use std::fmt;
 use std::future::poll_fn;
-use std::io;
 use std::os::fd::BorrowedFd;
 use std::pin::Pin;
 use std::process::ExitStatus;
-use std::task::{Context, Poll, ready};
+use std::task::{Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::AsyncWrite as _;
 
 use super::datagram::Datagram;
 use super::framed::Framed;
-use super::kind::{Kind, StreamKind, Traits};
-use super::message::{Close, Message, MessageKind};
+use super::kind::Kind;
+use super::message::{Close, Message};
 use super::outgoing::Outgoing;
 use super::peer::Peer;
 use super::transport::Transport;
-use super::websocket::{WebSocket, poll_fill};
-use super::{Connector, Error, ErrorKind, Result, ToAddress, der};
+use super::websocket::WebSocket;
+use super::{Connector, Error, ErrorKind, Result, ToAddress};
 
 /// How long a close may wait for the peer's answer.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -68,7 +67,7 @@ pub struct Socket {
     /// The address, for errors.
     pub(super) name: String,
     pub(super) peer: Peer,
-    taken: u64,
+    pub(super) taken: u64,
 }
 
 pub(super) enum Core {
@@ -80,8 +79,8 @@ pub(super) enum Core {
 
 /// A stream of bytes, and what is to be written to it.
 pub(super) struct ByteStream {
-    transport: Transport,
-    outgoing: Outgoing,
+    pub(super) transport: Transport,
+    pub(super) outgoing: Outgoing,
 }
 
 impl ByteStream {
@@ -112,6 +111,20 @@ impl Socket {
     ///
     /// # Errors
     /// Says which step failed, and what to try; see [`ErrorKind`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sockeye::net::Socket;
+    ///
+    /// let mut socket = Socket::connect("sh:echo hello").await?;
+    /// let message = socket.recv().await?.expect("it says something");
+    /// assert_eq!(message.as_text(), Some("hello\n"));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn connect(address: impl ToAddress) -> Result<Socket> {
         Connector::new(address)?.connect().await
     }
@@ -140,69 +153,28 @@ impl Socket {
         super::connect::bind(address.to_address()?).await
     }
 
-    /// What the kind can do.
-    pub fn traits(&self) -> Traits {
-        let traits = self.kind.traits();
-        match self.kind {
-            // What stands on a stream has the addresses of what is beneath.
-            Kind::Message(_) | Kind::Stream(StreamKind::Tls) => {
-                Traits { peer_address: self.peer.ip().is_some(), ..traits }
-            }
-            _ => traits,
-        }
-    }
-
-    /// The kind.
-    pub fn kind(&self) -> Kind {
-        self.kind
-    }
-
-    /// Who is at the other end.
-    pub fn peer(&self) -> &Peer {
-        &self.peer
-    }
-
-    /// Our own end.
-    pub fn local(&self) -> Peer {
-        match &self.core {
-            Core::Datagram(datagram) => datagram.local(),
-            core => core.transport().map_or(Peer::Unnamed, Transport::local),
-        }
-    }
-
-    /// The address that it was opened with, for people.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// How the peer closed it, of a WebSocket that it closed.
-    pub fn closed(&self) -> Option<&Close> {
-        match &self.core {
-            Core::WebSocket(websocket) => websocket.closed.as_ref(),
-            _ => None,
-        }
-    }
-
-    /// The subprotocol that was agreed on, of a WebSocket.
-    pub fn subprotocol(&self) -> Option<&str> {
-        match &self.core {
-            Core::WebSocket(websocket) => websocket.subprotocol.as_deref(),
-            _ => None,
-        }
-    }
-
-    /// The state of TLS, of a socket that has it: version, cipher, protocol, the peer's certificates.
-    pub fn tls(&self) -> Option<&rustls::CommonState> {
-        self.core.transport().and_then(Transport::tls)
-    }
-
-    /// When the peer's certificate ends, in seconds of Unix time, of a socket with TLS.
-    pub fn certificate_ends_at(&self) -> Option<i64> {
-        let chain = self.tls()?.peer_certificates()?;
-        der::not_after(chain.first()?)
-    }
-
     /// Receives pings and pongs as messages, too. Pings are answered in any case. Without meaning where there are none.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sockeye::net::{Listener, Message, MessageKind, Socket};
+    ///
+    /// let mut listener = Listener::bind("ws://127.0.0.1:0/").await?;
+    /// let connecting = tokio::spawn(Socket::connect(listener.address().clone()));
+    /// let (mut server, _peer) = listener.accept().await?;
+    /// let mut client = connecting.await??;
+    /// client.show_control(true);
+    /// client.send(Message::ping("there?")).await?;
+    /// let answering = tokio::spawn(async move { server.recv().await });
+    /// let pong = client.recv().await?.expect("it is answered");
+    /// assert_eq!((pong.kind, pong.as_text()), (MessageKind::Pong, Some("there?")));
+    /// answering.abort();
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn show_control(&mut self, visible: bool) {
         if let Core::WebSocket(websocket) = &mut self.core {
             websocket.control_is_visible = visible;
@@ -210,6 +182,21 @@ impl Socket {
     }
 
     /// How many messages were taken to be sent: of a `send` that was dropped, whether its message is among them.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sockeye::net::Socket;
+    ///
+    /// let mut socket = Socket::connect("exec:cat").await?;
+    /// assert_eq!(socket.taken(), 0);
+    /// socket.send("hello").await?;
+    /// assert_eq!(socket.taken(), 1);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn taken(&self) -> u64 {
         self.taken
     }
@@ -218,6 +205,20 @@ impl Socket {
     ///
     /// # Errors
     /// When the connection is broken, or the message does not fit this kind of socket.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sockeye::net::Socket;
+    ///
+    /// let mut socket = Socket::connect("exec:cat").await?;
+    /// socket.send("text").await?;
+    /// socket.send(vec![0, 1, 2]).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn send(&mut self, message: impl Into<Message>) -> Result<()> {
         let mut message = Some(message.into());
         poll_fn(|cx| {
@@ -234,6 +235,23 @@ impl Socket {
     ///
     /// # Errors
     /// When the connection broke, or the peer broke the protocol.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sockeye::net::Socket;
+    ///
+    /// let mut socket = Socket::connect("sh:printf hello").await?;
+    /// let mut bytes = Vec::new();
+    /// while let Some(message) = socket.recv().await? {
+    ///     bytes.extend(message.bytes);
+    /// }
+    /// assert_eq!(bytes, b"hello");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn recv(&mut self) -> Result<Option<Message>> {
         poll_fn(|cx| self.poll_recv(cx)).await
     }
@@ -242,6 +260,23 @@ impl Socket {
     ///
     /// # Errors
     /// When this is no datagram socket, or the datagram is too large.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sockeye::net::Socket;
+    ///
+    /// let mut asks = Socket::bind("udp:127.0.0.1:0").await?;
+    /// let mut answers = Socket::bind("udp:127.0.0.1:0").await?;
+    /// asks.send_to("ping", &answers.local()).await?;
+    /// let (bytes, who) = answers.recv_from().await?;
+    /// answers.send_to(bytes, &who).await?;
+    /// assert_eq!(asks.recv_from().await?.0, b"ping");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn send_to(&mut self, bytes: impl Into<Vec<u8>>, to: &Peer) -> Result<()> {
         let mut bytes = Some(bytes.into());
         poll_fn(|cx| {
@@ -262,6 +297,23 @@ impl Socket {
     ///
     /// # Errors
     /// When this is no datagram socket.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sockeye::net::Socket;
+    ///
+    /// let mut asks = Socket::bind("udp:127.0.0.1:0").await?;
+    /// let mut answers = Socket::bind("udp:127.0.0.1:0").await?;
+    /// asks.send_to("ping", &answers.local()).await?;
+    /// let (bytes, who) = answers.recv_from().await?;
+    /// answers.send_to(bytes, &who).await?;
+    /// assert_eq!(asks.recv_from().await?.0, b"ping");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn recv_from(&mut self) -> Result<(Vec<u8>, Peer)> {
         let received = poll_fn(|cx| match &mut self.core {
             Core::Datagram(datagram) => datagram.poll_recv_from(&self.name, cx),
@@ -277,6 +329,24 @@ impl Socket {
     ///
     /// # Errors
     /// As `send`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::Duration;
+    ///
+    /// use sockeye::net::Socket;
+    /// use tokio::time::timeout;
+    ///
+    /// let mut socket = Socket::connect("exec:cat").await?;
+    /// // Dropped or not: what was taken is sent, here at the latest.
+    /// let _ = timeout(Duration::ZERO, socket.send("hello")).await;
+    /// socket.flush().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn flush(&mut self) -> Result<()> {
         poll_fn(|cx| self.poll_flush(cx)).await
     }
@@ -288,6 +358,25 @@ impl Socket {
     ///
     /// # Errors
     /// When the connection is broken.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sockeye::net::Socket;
+    ///
+    /// let mut socket = Socket::connect("sh:cat; echo that was all").await?;
+    /// socket.send("one\n").await?;
+    /// socket.finish().await?; // cat ends, and the answer comes after that
+    /// let mut answer = Vec::new();
+    /// while let Some(message) = socket.recv().await? {
+    ///     answer.extend(message.bytes);
+    /// }
+    /// assert_eq!(answer, b"one\nthat was all\n");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn finish(&mut self) -> Result<()> {
         self.finish_with(Close::normal()).await
     }
@@ -296,6 +385,24 @@ impl Socket {
     ///
     /// # Errors
     /// When the connection is broken.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sockeye::net::{Close, Listener, Socket};
+    ///
+    /// let mut listener = Listener::bind("ws://127.0.0.1:0/").await?;
+    /// let connecting = tokio::spawn(Socket::connect(listener.address().clone()));
+    /// let (mut server, _peer) = listener.accept().await?;
+    /// let mut client = connecting.await??;
+    /// client.finish_with(Close::new(1001, "going away")).await?;
+    /// assert!(server.recv().await?.is_none());
+    /// assert_eq!(server.closed().map(|close| close.reason.as_str()), Some("going away"));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn finish_with(&mut self, close: Close) -> Result<()> {
         poll_fn(|cx| self.poll_finish(&close, cx)).await
     }
@@ -305,6 +412,20 @@ impl Socket {
     ///
     /// # Errors
     /// When the connection is broken before everything was written.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sockeye::net::Socket;
+    ///
+    /// let mut socket = Socket::connect("exec:cat").await?;
+    /// socket.send("hello").await?;
+    /// socket.close().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn close(&mut self) -> Result<()> {
         self.close_with(Close::normal()).await
     }
@@ -313,6 +434,29 @@ impl Socket {
     ///
     /// # Errors
     /// When the connection is broken before everything was written.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sockeye::net::{Close, Listener, Socket};
+    ///
+    /// let mut listener = Listener::bind("ws://127.0.0.1:0/").await?;
+    /// let connecting = tokio::spawn(Socket::connect(listener.address().clone()));
+    /// let (mut server, _peer) = listener.accept().await?;
+    /// let mut client = connecting.await??;
+    /// let reading = tokio::spawn(async move {
+    ///     let end = server.recv().await;
+    ///     (end, server.closed().cloned())
+    /// });
+    /// client.close_with(Close::new(4000, "enough")).await?;
+    /// let (end, closed) = reading.await?;
+    /// assert!(end?.is_none());
+    /// assert_eq!(closed, Some(Close::new(4000, "enough")));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn close_with(&mut self, close: Close) -> Result<()> {
         self.finish_with(close).await?;
         if let Core::WebSocket(_) = self.core {
@@ -331,107 +475,25 @@ impl Socket {
     ///
     /// # Errors
     /// The system's.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sockeye::net::Socket;
+    ///
+    /// let mut socket = Socket::connect("sh:exit 3").await?;
+    /// assert_eq!(socket.wait().await?.and_then(|status| status.code()), Some(3));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn wait(&mut self) -> Result<Option<ExitStatus>> {
         let Some(process) = self.core.transport_mut().and_then(Transport::process_mut) else {
             return Ok(None);
         };
         let status = process.wait().await;
         status.map(Some).map_err(|error| Error::system(&self.name, "cannot wait for the process", error))
-    }
-
-    /// [`Socket::recv`], polled.
-    pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Message>>> {
-        match &mut self.core {
-            Core::Stream(stream) => {
-                let mut bytes = Vec::new();
-                Poll::Ready(match ready!(poll_fill(&mut stream.transport, &mut bytes, cx)) {
-                    Ok(0) => Ok(None),
-                    Ok(count) => {
-                        // What holds little should not hold the room for much.
-                        if count < bytes.capacity() / 2 {
-                            bytes.shrink_to_fit();
-                        }
-                        Ok(Some(Message::binary(bytes)))
-                    }
-                    Err(error) => Err(Error::from_io(&self.name, "the connection broke", error)),
-                })
-            }
-            Core::Datagram(datagram) => {
-                let received = ready!(datagram.poll_recv_from(&self.name, cx))?;
-                Poll::Ready(Ok(received.map(|(bytes, _)| Message::binary(bytes))))
-            }
-            Core::WebSocket(websocket) => websocket.poll_recv(&self.name, cx),
-            Core::Framed(framed) => framed.poll_recv(&self.name, cx),
-        }
-    }
-
-    /// Waits until the outgoing slot is free.
-    pub fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        let is_free = match &self.core {
-            Core::Stream(stream) => stream.outgoing.is_free(),
-            Core::Datagram(datagram) => datagram.is_free(),
-            Core::WebSocket(websocket) => websocket.outgoing.is_free(),
-            Core::Framed(framed) => framed.outgoing.is_free(),
-        };
-        if is_free { Poll::Ready(Ok(())) } else { self.poll_flush(cx) }
-    }
-
-    /// Puts a message into the outgoing slot; to be called when [`Socket::poll_ready`] was ready.
-    ///
-    /// # Errors
-    /// When the message does not fit this kind of socket.
-    ///
-    /// # Panics
-    /// When the slot is not free.
-    pub fn start_send(&mut self, message: Message) -> Result<()> {
-        match &mut self.core {
-            Core::WebSocket(websocket) => {
-                assert!(websocket.outgoing.is_free(), "poll_ready comes before start_send");
-                websocket.start_send(&self.name, message)?;
-            }
-            Core::Framed(framed) => {
-                assert!(framed.outgoing.is_free(), "poll_ready comes before start_send");
-                framed.start_send(&self.name, message)?;
-            }
-            _ if matches!(message.kind, MessageKind::Ping | MessageKind::Pong) => {
-                return Err(self.cannot("send pings and pongs"));
-            }
-            Core::Stream(stream) => {
-                assert!(stream.outgoing.is_free(), "poll_ready comes before start_send");
-                stream.outgoing.put(message.bytes, |_| {});
-            }
-            Core::Datagram(datagram) => {
-                assert!(datagram.is_free(), "poll_ready comes before start_send");
-                datagram.start_send(&self.name, message.bytes, None)?;
-            }
-        }
-        self.taken += 1;
-        Ok(())
-    }
-
-    /// [`Socket::flush`], polled.
-    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        let outcome = match &mut self.core {
-            Core::Stream(stream) => stream.outgoing.poll_flush(&mut stream.transport, cx),
-            Core::Datagram(datagram) => return datagram.poll_flush(&self.name, cx),
-            Core::WebSocket(websocket) => websocket.poll_flush(cx),
-            Core::Framed(framed) => framed.poll_flush(cx),
-        };
-        Poll::Ready(ready!(outcome).map_err(|error| Error::from_io(&self.name, "cannot send", error)))
-    }
-
-    /// [`Socket::finish_with`], polled.
-    pub fn poll_finish(&mut self, close: &Close, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        ready!(self.poll_flush(cx))?;
-        let outcome = match &mut self.core {
-            Core::Datagram(_) => Poll::Ready(Ok(())),
-            Core::WebSocket(websocket) => websocket.poll_finish(close, cx),
-            Core::Stream(stream) => Pin::new(&mut stream.transport).poll_shutdown(cx),
-            Core::Framed(framed) => Pin::new(&mut framed.transport).poll_shutdown(cx),
-        };
-        Poll::Ready(
-            ready!(outcome).map_err(|error| Error::from_io(&self.name, "cannot end the stream", error)),
-        )
     }
 
     pub(super) fn cannot(&self, what: &str) -> Error {
@@ -444,16 +506,6 @@ impl Socket {
         match &self.core {
             Core::Datagram(datagram) => Some(datagram.socket()),
             core => core.transport().and_then(Transport::socket),
-        }
-    }
-
-    fn stream(&mut self) -> io::Result<(&mut Transport, &mut Outgoing)> {
-        match &mut self.core {
-            Core::Stream(stream) => Ok((&mut stream.transport, &mut stream.outgoing)),
-            _ => {
-                Err(Error::new(ErrorKind::Usage, &self.name, "it has messages, not bytes: use recv and send")
-                    .into_io())
-            }
         }
     }
 }
@@ -475,69 +527,6 @@ impl Core {
             Core::Framed(framed) => Some(&mut framed.transport),
             Core::Datagram(_) => None,
         }
-    }
-}
-
-/// For streams; a socket with messages gives an error. What was taken by `send` is written first, and the promises are
-/// those of tokio's own streams.
-impl AsyncRead for Socket {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let (transport, _) = self.get_mut().stream()?;
-        Pin::new(transport).poll_read(cx, buffer)
-    }
-}
-
-impl AsyncWrite for Socket {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let (transport, outgoing) = self.get_mut().stream()?;
-        ready!(outgoing.poll_flush(transport, cx))?;
-        Pin::new(transport).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let (transport, outgoing) = self.get_mut().stream()?;
-        ready!(outgoing.poll_flush(transport, cx))?;
-        Pin::new(transport).poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let (transport, outgoing) = self.get_mut().stream()?;
-        ready!(outgoing.poll_flush(transport, cx))?;
-        Pin::new(transport).poll_shutdown(cx)
-    }
-}
-
-/// The messages that are received, until an orderly end.
-impl futures_core::Stream for Socket {
-    type Item = Result<Message>;
-
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Message>>> {
-        self.get_mut().poll_recv(cx).map(Result::transpose)
-    }
-}
-
-/// The messages that are sent; closing finishes.
-impl futures_sink::Sink<Message> for Socket {
-    type Error = Error;
-
-    fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        self.get_mut().poll_ready(cx)
-    }
-
-    fn start_send(self: Pin<&mut Self>, message: Message) -> Result<()> {
-        self.get_mut().start_send(message)
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        self.get_mut().poll_flush(cx)
-    }
-
-    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        self.get_mut().poll_finish(&Close::normal(), cx)
     }
 }
 

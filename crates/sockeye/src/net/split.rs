@@ -18,9 +18,35 @@ use super::transport::Transport;
 use super::{Error, Result, Traits};
 
 /// The half that receives.
+///
+/// # Examples
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use sockeye::net::Socket;
+///
+/// let (mut receive, _send) = Socket::connect("sh:printf hello").await?.split();
+/// assert_eq!(receive.recv().await?.map(|message| message.bytes), Some(b"hello".to_vec()));
+/// # Ok(())
+/// # }
+/// ```
 pub struct ReceiveHalf(Arc<Shared>);
 
 /// The half that sends.
+///
+/// # Examples
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use sockeye::net::Socket;
+///
+/// let (_receive, mut send) = Socket::connect("exec:cat").await?.split();
+/// send.send("hello").await?;
+/// # Ok(())
+/// # }
+/// ```
 pub struct SendHalf(Arc<Shared>);
 
 struct Shared {
@@ -108,26 +134,100 @@ impl ReceiveHalf {
     ///
     /// # Errors
     /// As [`Socket::recv`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sockeye::net::Socket;
+    ///
+    /// let (mut receive, mut send) = Socket::connect("exec:cat").await?.split();
+    /// send.send("meow").await?;
+    /// assert!(receive.recv().await?.is_some());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn recv(&mut self) -> Result<Option<Message>> {
         poll_fn(|cx| self.poll_recv(cx)).await
     }
 
     /// [`ReceiveHalf::recv`], polled.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sockeye::net::Socket;
+    ///
+    /// let (mut receive, mut send) = Socket::connect("exec:cat").await?.split();
+    /// send.send("meow").await?;
+    /// assert!(std::future::poll_fn(|cx| receive.poll_recv(cx)).await?.is_some());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Message>>> {
         self.0.poll(Side::Receiver, cx, Socket::poll_recv)
     }
 
     /// As [`Socket::closed`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sockeye::net::{Close, Listener, Socket};
+    ///
+    /// let mut listener = Listener::bind("ws://127.0.0.1:0/").await?;
+    /// let connecting = tokio::spawn(Socket::connect(listener.address().clone()));
+    /// let (mut server, _peer) = listener.accept().await?;
+    /// let client = connecting.await??;
+    /// let (mut receive, _send) = client.split();
+    /// server.finish_with(Close::new(4001, "closed for lunch")).await?;
+    /// assert!(receive.recv().await?.is_none());
+    /// assert_eq!(receive.closed(), Some(Close::new(4001, "closed for lunch")));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn closed(&self) -> Option<Close> {
         self.0.lock().closed().cloned()
     }
 
     /// As [`Socket::peer`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sockeye::net::{Listener, Socket};
+    ///
+    /// let listener = Listener::bind("tcp:127.0.0.1:0").await?;
+    /// let (receive, _send) = Socket::connect(listener.address()).await?.split();
+    /// assert_eq!(receive.peer(), listener.locals()[0]);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn peer(&self) -> Peer {
         self.0.lock().peer().clone()
     }
 
     /// As [`Socket::traits`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sockeye::net::Socket;
+    ///
+    /// let (receive, _send) = Socket::connect("exec:cat").await?.split();
+    /// assert!(!receive.traits().boundaries);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn traits(&self) -> Traits {
         self.0.lock().traits()
     }
@@ -136,6 +236,20 @@ impl ReceiveHalf {
     ///
     /// # Errors
     /// Gives both back when they are not of one socket.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sockeye::net::Socket;
+    ///
+    /// let (receive, send) = Socket::connect("exec:cat").await?.split();
+    /// let socket = receive.reunite(send).map_err(|_| "they are not of one socket")?;
+    /// assert_eq!(socket.name(), "exec:cat");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn reunite(self, send: SendHalf) -> std::result::Result<Socket, (ReceiveHalf, SendHalf)> {
         if !Arc::ptr_eq(&self.0, &send.0) {
             return Err((self, send));
@@ -153,6 +267,19 @@ impl SendHalf {
     ///
     /// # Errors
     /// As [`Socket::send`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sockeye::net::Socket;
+    ///
+    /// let (_receive, mut send) = Socket::connect("exec:cat").await?.split();
+    /// send.send("meow").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn send(&mut self, message: impl Into<Message>) -> Result<()> {
         let mut message = Some(message.into());
         poll_fn(|cx| {
@@ -171,6 +298,20 @@ impl SendHalf {
     ///
     /// # Errors
     /// As [`Socket::flush`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sockeye::net::Socket;
+    ///
+    /// let (_receive, mut send) = Socket::connect("exec:cat").await?.split();
+    /// send.send("meow").await?;
+    /// send.flush().await?; // nothing is left of it here
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn flush(&mut self) -> Result<()> {
         poll_fn(|cx| self.0.poll(Side::Sender, cx, Socket::poll_flush)).await
     }
@@ -179,6 +320,20 @@ impl SendHalf {
     ///
     /// # Errors
     /// As [`Socket::finish`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sockeye::net::Socket;
+    ///
+    /// let (mut receive, mut send) = Socket::connect("exec:cat").await?.split();
+    /// send.finish().await?;
+    /// assert!(receive.recv().await?.is_none(), "cat has ended too");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn finish(&mut self) -> Result<()> {
         self.finish_with(Close::normal()).await
     }
@@ -187,16 +342,61 @@ impl SendHalf {
     ///
     /// # Errors
     /// As [`Socket::finish_with`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sockeye::net::{Close, Listener, Socket};
+    ///
+    /// let mut listener = Listener::bind("ws://127.0.0.1:0/").await?;
+    /// let connecting = tokio::spawn(Socket::connect(listener.address().clone()));
+    /// let (mut server, _peer) = listener.accept().await?;
+    /// let client = connecting.await??;
+    /// let (_receive, mut send) = client.split();
+    /// send.finish_with(Close::new(1001, "going away")).await?;
+    /// assert!(server.recv().await?.is_none());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn finish_with(&mut self, close: Close) -> Result<()> {
         poll_fn(|cx| self.0.poll(Side::Sender, cx, |socket, cx| socket.poll_finish(&close, cx))).await
     }
 
     /// As [`Socket::taken`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sockeye::net::Socket;
+    ///
+    /// let (_receive, mut send) = Socket::connect("exec:cat").await?.split();
+    /// send.send("meow").await?;
+    /// assert_eq!(send.taken(), 1);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn taken(&self) -> u64 {
         self.0.lock().taken()
     }
 
     /// As [`Socket::traits`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use sockeye::net::Socket;
+    ///
+    /// let (_receive, send) = Socket::connect("exec:cat").await?.split();
+    /// assert!(send.traits().half_close);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn traits(&self) -> Traits {
         self.0.lock().traits()
     }

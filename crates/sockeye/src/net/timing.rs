@@ -4,6 +4,18 @@ use std::future::Future;
 use std::time::{Duration, Instant};
 
 /// How long each step of connecting took, as far as it came; a step that a kind does not have is not there.
+///
+/// # Examples
+///
+/// ```no_run
+/// # async fn example() -> sockeye::net::Result<()> {
+/// use sockeye::net::Connector;
+///
+/// let (_socket, timings) = Connector::new("wss://example.org/live")?.connect_timed().await;
+/// println!("TLS took {:?}", timings.tls);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Timings {
@@ -19,6 +31,18 @@ pub struct Timings {
 
 impl Timings {
     /// Every step that was taken, in order, with its name.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use sockeye::net::Timings;
+    ///
+    /// let mut timings = Timings::default();
+    /// timings.connect = Some(Duration::from_millis(3));
+    /// assert_eq!(timings.steps().collect::<Vec<_>>(), [("connect", Duration::from_millis(3))]);
+    /// ```
     pub fn steps(&self) -> impl Iterator<Item = (&'static str, Duration)> {
         let steps = [
             ("name", self.name),
