@@ -19,8 +19,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sockeye_hub::{Bye, ClientId, ClientSetup, Hub, Item, Now};
-use sockeye_wire::json::{self, BadRequest, Code, Request, Verb};
+use sockeye_hub::{Bye, ClientId, ClientSetup, Hub, Item, Now, Publish, Tag};
+use sockeye_wire::json::{self, BadRequest, Code, Payload, PlainPublish, Request, Verb};
 
 use crate::answer;
 use crate::context::Context;
@@ -28,12 +28,11 @@ use crate::cookie::{CookieKey, Proof};
 pub use crate::datagram_count::{DatagramCounts, KindCounts};
 use crate::form::Form;
 use crate::gate::{Gate, SessionMeter, Verdict};
-use crate::gram::{cut, encode, make_fitting, too_large};
+use crate::gram::{carry_out, cut, encode, make_fitting, protocol_of, text, too_large};
 use crate::limit::Limits;
-use crate::mail::{DatagramKind, Letter, Mail, PeerAddress, Source};
-use crate::protocol::Protocol;
+use crate::mail::{Letter, Mail, PeerAddress, Source};
 use crate::rate::Over;
-use crate::request::{self, Objects};
+use crate::request;
 
 /// Before its address is proved, a peer is sent at most so many times the bytes that it sent (RFC 9000, 8.1).
 pub const AMPLIFICATION_MAX: usize = 3;
@@ -136,6 +135,12 @@ impl Datagrams {
         let counts = self.counts.of(source.peer.kind());
         counts.received += 1;
         counts.received_bytes += input.len() as u64;
+        if !is_cut
+            && self.gate.is_none()
+            && let Some(PlainPublish { channel, payload, id: None }) = json::parse_plain_publish(input)
+        {
+            return self.publish(source, input.len(), channel, payload, mail, cx);
+        }
         let datagram = json::parse_datagram(input);
         // What does not even begin as an object is no message of this protocol. Whoever sends it may be a service that
         // answers everything (echo, chargen), and would never stop.
@@ -158,6 +163,32 @@ impl Datagrams {
                 }
             }
             proof => self.handle_proved(source, input.len(), proof, request, mail, cx),
+        }
+    }
+
+    /// Publishes for somebody who has proved nothing and wants no answer, as most datagrams do.
+    #[inline]
+    fn publish(
+        &mut self,
+        source: &Source,
+        input_bytes: usize,
+        channel: &str,
+        payload: Payload<'_>,
+        mail: &mut Mail,
+        cx: &mut Context<'_>,
+    ) {
+        let Some(index) = self.free_helper(cx) else {
+            self.counts.of(source.peer.kind()).dropped += 1;
+            return;
+        };
+        let client = self.helpers[index].client;
+        cx.tally.asked(protocol_of(source));
+        let (kind, payload) = (request::kind_of(payload.kind), payload.bytes);
+        cx.hub.publish(client, Tag::Silent, Publish { channel, kind, payload, key: None }, cx.now);
+        if !cx.hub.is_idle(client) {
+            let bytes_max = input_bytes.saturating_mul(AMPLIFICATION_MAX);
+            self.helpers[index].asked = Some(Asked { source: source.clone(), bytes_max });
+            self.settle_helper(index, mail, cx.hub, cx.now);
         }
     }
 
@@ -565,32 +596,4 @@ impl Helper {
     fn is_free(&self, hub: &Hub) -> bool {
         hub.is_idle(self.client)
     }
-}
-
-/// Does what a request asks for, or says why it is none.
-#[inline]
-fn carry_out(
-    source: &Source,
-    client: ClientId,
-    request: Result<Request<'_>, BadRequest>,
-    cx: &mut Context<'_>,
-) {
-    let mut objects = Objects::of_datagrams(protocol_of(source));
-    // How many were unreadable in a row is nobody's concern here: there is no connection to close.
-    match request {
-        Ok(request) => request::carry_out(&mut objects, client, request, cx),
-        Err(bad) => request::refuse_counted(&mut objects, client, &bad, cx),
-    };
-}
-
-/// What is spoken, for the tally.
-fn protocol_of(source: &Source) -> Protocol {
-    match source.peer.kind() {
-        DatagramKind::Udp => Protocol::Udp,
-        DatagramKind::Unix => Protocol::UnixDatagram,
-    }
-}
-
-fn text(cookie: &[u8]) -> &str {
-    std::str::from_utf8(cookie).expect("a cookie is made of digits")
 }

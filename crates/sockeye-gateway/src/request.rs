@@ -126,11 +126,7 @@ pub(crate) fn carry_out(
 
     match request.verb {
         Verb::Publish { channel, payload, key } => {
-            let kind = match payload.kind {
-                json::Kind::Text => Kind::String,
-                json::Kind::Json => Kind::Json,
-                json::Kind::Binary => Kind::Binary,
-            };
+            let kind = kind_of(payload.kind);
             let publish = Publish { channel: &channel, kind, payload: payload.bytes, key: key.as_deref() };
             cx.hub.publish(client, tag(), publish, cx.now);
         }
@@ -250,6 +246,15 @@ pub(crate) fn refuse(
         json::write_error(out, bad.id.as_deref(), bad.code, &bad.why, bad.code.retry())
     });
     true
+}
+
+/// What the hub calls a payload of this kind. A text came as a JSON string, and stays one.
+pub(crate) fn kind_of(kind: json::Kind) -> Kind {
+    match kind {
+        json::Kind::Text => Kind::String,
+        json::Kind::Json => Kind::Json,
+        json::Kind::Binary => Kind::Binary,
+    }
 }
 
 /// Reads a position as clients write it.

@@ -35,12 +35,12 @@ struct Delivery<'a> {
 }
 
 impl Hub {
-    /// Gives a message to everybody here who hears its channel.
-    pub(crate) fn fan_out(&mut self, index: u32, message: &Arc<Message>) {
+    /// Gives a message to everybody here who hears its channel. Returns whether there is anybody.
+    pub(crate) fn fan_out(&mut self, index: u32, message: &Arc<Message>) -> bool {
         self.refresh_matched(index);
         let channel = self.channels.get(index);
         if channel.exact.is_empty() && channel.matched.is_empty() {
-            return;
+            return false;
         }
         let stamp = self.next_stamp();
         let channel = self.channels.get_mut(index);
@@ -84,6 +84,7 @@ impl Hub {
         if self.clients.outbox_bytes > self.limits.outbox_total_bytes_max {
             self.reclaim(None);
         }
+        true
     }
 
     /// Everybody here who hears a channel, with the options that win.

@@ -114,7 +114,7 @@ impl Hub {
         &mut self,
         name: &str,
         known: Option<u32>,
-        publication: Publication,
+        publication: Publication<'_>,
         now: Now,
     ) -> Result<Placed, Refusal> {
         let (index, created) = match known {
@@ -139,17 +139,25 @@ impl Hub {
 
         channel.head += 1;
         let at = channel.head_position();
-        let message = Arc::new(Message::new(
-            Arc::clone(&channel.name),
-            at,
-            now.unix_ms,
-            publication.user,
-            publication.kind,
-            publication.payload,
-            publication.publisher,
-        ));
-        let generation = channel.generation;
-        let home = channel.home_mut().expect("only a home gives positions");
+        let (generation, name) = (channel.generation, &channel.name);
+        let Side::Home(home) = &mut channel.side else { unreachable!("only a home gives positions") };
+        let rule = &self.rules[home.rule];
+        let Publication { kind, payload, user, publisher, .. } = publication;
+        let mut message = match rule.kind {
+            RuleKind::Kept => home.history.recycle(rule, &mut self.totals),
+            RuleKind::Live => None,
+        };
+        let message = match message.as_mut().and_then(Arc::get_mut) {
+            Some(old) => {
+                old.renew(at.sequence, now.unix_ms, user, kind, payload, publisher);
+                message.expect("it was just renewed")
+            }
+            None => {
+                let payload = payload.into_owned().into_boxed_slice();
+                let name = Arc::clone(name);
+                Arc::new(Message::new(name, at, now.unix_ms, user, kind, payload, publisher))
+            }
+        };
         if let Some(name) = key {
             let of_channel = home.keys.get_or_insert_default();
             self.keys.insert(name, at.sequence, now.ms, of_channel);
@@ -159,7 +167,6 @@ impl Hub {
                 self.keys.remove(&oldest);
             }
         }
-        let rule = &self.rules[home.rule];
         if rule.kind == RuleKind::Kept {
             home.history.append(Arc::clone(&message), now.ms, rule, &mut self.totals);
             self.totals.order.push_back(Mark { channel: index, generation, sequence: at.sequence });
@@ -172,13 +179,16 @@ impl Hub {
 
     /// Gives a placed message to everybody who hears it, here and on other shards.
     pub(crate) fn spread(&mut self, index: u32, message: &Arc<Message>, now: Now) {
-        self.fan_out(index, message);
+        let mut is_heard = self.fan_out(index, message);
         if self.shard.count > 1 {
             self.deliver_to_shards(index, message);
+            is_heard = true;
         }
-        let channel = self.channels.get_mut(index);
-        let home = channel.home_mut().expect("a message spreads from its home");
-        home.history.recount(&self.rules[home.rule], &mut self.totals);
+        if is_heard {
+            let channel = self.channels.get_mut(index);
+            let home = channel.home_mut().expect("a message spreads from its home");
+            home.history.recount(&self.rules[home.rule], &mut self.totals);
+        }
         self.settle(index, now);
         self.keep_totals(now);
     }

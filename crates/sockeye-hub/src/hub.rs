@@ -4,6 +4,7 @@
 //! `home` and `away` (the two sides of a channel).
 
 use std::{
+    borrow::Cow,
     collections::{BTreeSet, HashMap, VecDeque},
     hash::BuildHasher,
     sync::Arc,
@@ -178,7 +179,7 @@ impl Hub {
         let home = self.home_of(publish.channel);
         let publication = Publication {
             kind: publish.kind,
-            payload: publish.payload.into_owned().into_boxed_slice(),
+            payload: publish.payload,
             key: publish.key.map(Into::into),
             user: self.identity(client).and_then(|identity| identity.user.clone()),
             publisher: self.clients.hot[client.index()].publisher,
@@ -203,7 +204,9 @@ impl Hub {
                 Some(index) => Arc::clone(&self.channels.get(index).name),
                 None => publish.channel.into(),
             };
-            let publish = Box::new(Publication { creating, ..publication });
+            let Publication { kind, payload, key, user, publisher, .. } = publication;
+            let payload = Cow::Owned(payload.into_owned());
+            let publish = Box::new(Publication { kind, payload, key, user, publisher, creating });
             let request = self.ask(client, tag, Asked::Publish { reserved });
             self.send(home, Inner::Publish { request, channel, publish });
         }
@@ -215,8 +218,14 @@ impl Hub {
         if name::check_name(channel).is_err() {
             return;
         }
-        let publication =
-            Publication { kind, payload, key: None, user: None, publisher: 0, creating: Creating::Allowed };
+        let publication = Publication {
+            kind,
+            payload: Cow::Owned(payload.into_vec()),
+            key: None,
+            user: None,
+            publisher: 0,
+            creating: Creating::Allowed,
+        };
         let home = self.home_of(channel);
         if home != self.shard.index {
             let (channel, publish) = (channel.into(), Box::new(publication));

@@ -3,6 +3,7 @@
 //! Deliberately absent: any protocol. An [`Encoding`] is a number the gateway gave a meaning.
 
 use std::{
+    borrow::Cow,
     mem::size_of,
     sync::{
         Arc, OnceLock,
@@ -97,7 +98,7 @@ impl Message {
         payload: Box<[u8]>,
         publisher: u64,
     ) -> Self {
-        let charge = size_of::<Self>() + 2 * size_of::<usize>() + payload.len();
+        let charge = Self::fresh_charge(payload.len());
         Self {
             channel,
             epoch: position.epoch,
@@ -110,6 +111,34 @@ impl Message {
             encoded: [const { OnceLock::new() }; ENCODINGS],
             charge: AtomicUsize::new(charge),
         }
+    }
+
+    /// Makes the next message of the same channel out of one that nobody holds any more: its memory is used again, and
+    /// that of its payload as well where the new one is as long.
+    pub(crate) fn renew(
+        &mut self,
+        sequence: u64,
+        unix_ms: u64,
+        from: Option<Arc<str>>,
+        kind: Kind,
+        payload: Cow<'_, [u8]>,
+        publisher: u64,
+    ) {
+        (self.sequence, self.unix_ms, self.from) = (sequence, unix_ms, from);
+        (self.kind, self.publisher) = (kind, publisher);
+        match payload {
+            Cow::Borrowed(bytes) if bytes.len() == self.payload.len() => self.payload.copy_from_slice(bytes),
+            payload => self.payload = payload.into_owned().into_boxed_slice(),
+        }
+        for encoded in &mut self.encoded {
+            encoded.take();
+        }
+        *self.charge.get_mut() = Self::fresh_charge(self.payload.len());
+    }
+
+    /// What a message costs before it is encoded: itself, its two counts, and its payload.
+    fn fresh_charge(payload_bytes: usize) -> usize {
+        size_of::<Self>() + 2 * size_of::<usize>() + payload_bytes
     }
 
     /// The encoded form, made by `encoder` on the first call for this encoding.

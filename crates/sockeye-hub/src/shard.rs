@@ -4,7 +4,7 @@
 //! client may have in flight; deliveries by a window per link: the receiver gives credit back in batches, and what
 //! does not fit marks (channel, shard) as lagging. The two sides are in `home` and `away`.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{borrow::Cow, collections::VecDeque, sync::Arc};
 
 use crate::{
     channel::Page,
@@ -89,7 +89,7 @@ pub(crate) enum Inner {
     Publish {
         request: u64,
         channel: Arc<str>,
-        publish: Box<Publication>,
+        publish: Box<Publication<'static>>,
     },
     Published {
         request: u64,
@@ -165,9 +165,9 @@ pub(crate) struct Started {
 
 /// A message without its channel and its position there.
 #[derive(Debug)]
-pub(crate) struct Publication {
+pub(crate) struct Publication<'a> {
     pub(crate) kind: Kind,
-    pub(crate) payload: Box<[u8]>,
+    pub(crate) payload: Cow<'a, [u8]>,
     pub(crate) key: Option<Box<str>>,
     pub(crate) user: Option<Arc<str>>,
     pub(crate) publisher: u64,

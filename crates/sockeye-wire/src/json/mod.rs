@@ -18,6 +18,7 @@ use std::borrow::Cow;
 use memchr::memchr2;
 
 pub use error::{BadRequest, Code};
+pub use plain::{PlainPublish, parse_plain_publish};
 pub use request::{Datagram, Id, Request, Slow, Verb, parse_datagram, parse_request, parse_request_text};
 pub use scan::DEPTH_MAX;
 pub(crate) use write::write_integer;

@@ -15,6 +15,31 @@ use super::{Kind, Payload, without_line_breaks};
 /// an object or an array as the value. `None` says nothing about the text.
 #[inline]
 pub(super) fn plain_publish(text: &str) -> Option<Request<'_>> {
+    let PlainPublish { channel, payload, id } = plain_fields(text)?;
+    Some(Request { id, verb: Verb::Publish { channel: Cow::Borrowed(channel), payload, key: None } })
+}
+
+/// A message that is published as most are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlainPublish<'a> {
+    /// The channel.
+    pub channel: &'a str,
+    /// The message.
+    pub payload: Payload<'a>,
+    /// What the answer carries back; without one, only an error is answered.
+    pub id: Option<Id<'a>>,
+}
+
+/// Reads one message that is published as most are: a text that [`parse_request`](super::parse_request) reads as the same.
+/// `None` says nothing about the text.
+#[inline]
+#[must_use]
+pub fn parse_plain_publish(text: &[u8]) -> Option<PlainPublish<'_>> {
+    plain_fields(std::str::from_utf8(text).ok()?)
+}
+
+#[inline]
+fn plain_fields(text: &str) -> Option<PlainPublish<'_>> {
     const CHANNEL: &[u8] = b"{\"pub\":";
     const DATA: &[u8] = b",\"data\":";
     const ID: &[u8] = b",\"id\":";
@@ -59,8 +84,8 @@ pub(super) fn plain_publish(text: &str) -> Option<Request<'_>> {
     if bytes[end..] != *b"}" {
         return None;
     }
-    let channel = Cow::Borrowed(&text[CHANNEL.len() + 1..channel_end - 1]);
-    Some(Request { id, verb: Verb::Publish { channel, payload: Payload { kind, bytes: data }, key: None } })
+    let channel = &text[CHANNEL.len() + 1..channel_end - 1];
+    Some(PlainPublish { channel, payload: Payload { kind, bytes: data }, id })
 }
 
 /// The deepest nesting that [`plain_nested`] follows, with what is outside it still within [`DEPTH_MAX`].

@@ -184,12 +184,8 @@ pub struct Datagram<'a> {
 /// What stands behind the point from which on it cannot be read is not seen; what stands before counts.
 #[must_use]
 pub fn parse_datagram(text: &[u8]) -> Datagram<'_> {
-    let utf8 = std::str::from_utf8(text);
-    if let Some(request) = utf8.ok().and_then(plain_publish) {
-        return Datagram { request: Ok(request), cookie: None, is_answer: false };
-    }
     let mut fields = Fields::new();
-    let request = match utf8 {
+    let request = match std::str::from_utf8(text) {
         Ok(text) => fields.read(text),
         Err(_) => Err(unreadable(None, Cow::Borrowed("not UTF-8"))),
     };

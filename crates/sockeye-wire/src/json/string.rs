@@ -44,24 +44,31 @@ pub(super) fn plain_run(bytes: &[u8]) -> usize {
     long_plain_run(bytes)
 }
 
-/// The same in strides that the compiler turns into vector instructions.
+/// The same for what is not that short.
 #[inline(never)]
 fn long_plain_run(bytes: &[u8]) -> usize {
     let mut at = 0;
-    while let Some(chunk) = bytes[at..].first_chunk::<32>() {
-        if chunk.iter().fold(false, |special, &byte| special | is_special(byte)) {
-            break;
-        }
-        at += 32;
-    }
     while let Some(chunk) = bytes[at..].first_chunk::<8>() {
         let special = special_bytes(u64::from_le_bytes(*chunk));
         if special != 0 {
             return at + special.trailing_zeros() as usize / 8;
         }
         at += 8;
+        if at == SHORT_BYTES_MAX {
+            return at + very_long_plain_run(&bytes[at..]);
+        }
     }
     at + short_plain_run(&bytes[at..])
+}
+
+/// Beyond so many bytes it is worth while to look for the end first, and for control characters before it afterwards:
+/// both are done with vector instructions.
+const SHORT_BYTES_MAX: usize = 32;
+
+fn very_long_plain_run(bytes: &[u8]) -> usize {
+    let end = memchr::memchr2(b'"', b'\\', bytes).unwrap_or(bytes.len());
+    let least = bytes[..end].iter().fold(u8::MAX, |least, &byte| least.min(byte));
+    if least < 0x20 { short_plain_run(bytes) } else { end }
 }
 
 #[inline]

@@ -99,11 +99,11 @@ impl<K: Kernel> Shard<K> {
             }
             let Shard { kernel, desk, post, .. } = self;
             let mut bytes_in = 0;
-            let received = kernel.receive_datagrams(socket, most, &mut |source, bytes, is_cut| {
-                bytes_in += bytes.len() as u64;
-                desk.with_context(None, |cx| {
+            let received = desk.with_context(None, |cx| {
+                kernel.receive_datagrams(socket, most, &mut |source, bytes, is_cut| {
+                    bytes_in += bytes.len() as u64;
                     post.machine.handle_input(source, bytes, is_cut, &mut post.mail, cx);
-                });
+                })
             });
             desk.figures.bytes_in += bytes_in;
             desk.figures.reads += 1;
