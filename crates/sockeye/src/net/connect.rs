@@ -323,6 +323,15 @@ impl Socket {
     ///
     /// # Errors
     /// When the kind needs an address.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use sockeye::net::{FramedKind, Kind, Socket, StreamKind};
+    ///
+    /// assert!(Socket::new(Kind::Stream(StreamKind::Tcp)).is_ok());
+    /// assert!(Socket::new(Kind::Message(FramedKind::WebSocket)).is_err());
+    /// ```
     #[expect(
         clippy::new_ret_no_self,
         reason = "the classical life begins before there is a socket that could be used"
