@@ -48,14 +48,14 @@ pub(super) struct Connect {
     /// Tell times and amounts at the end, on standard error
     #[arg(long)]
     stats: bool,
-    /// Tell them as one JSON object
-    #[arg(long, requires = "stats")]
+    /// Tell whatever is told as JSON, one object a line
+    #[arg(long)]
     json: bool,
 }
 
 impl Connect {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let rules = self.join.rules(&self.address, true);
+        let rules = self.join.rules(&self.address, true, self.json);
         let mut address = self.address;
         if let Some(timeout) = self.timeout {
             set_timeout(&mut address, timeout)?;
@@ -86,7 +86,8 @@ impl Connect {
             (false, _) => None,
         };
         if address.options.insecure == Some(true) {
-            tool::tell("any certificate is trusted: whoever is in between can read and change everything");
+            let words = "any certificate is trusted: whoever is in between can read and change everything";
+            tool::notice(self.json, "note", words);
         }
         let plan =
             tool::Connect { address, headers: self.header, hello, reconnect: self.reconnect, rules, stats };

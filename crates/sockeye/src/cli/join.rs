@@ -40,7 +40,7 @@ pub(super) struct Join {
 
 impl Join {
     /// What the flags mean. `is_ours` says whether our stream is standard input and output.
-    pub(super) fn rules(&self, address: &Address, is_ours: bool) -> Rules {
+    pub(super) fn rules(&self, address: &Address, is_ours: bool, json: bool) -> Rules {
         let frame = self.frame.unwrap_or(Frame::Lines);
         let for_people = is_ours && self.frame.is_none() && io::stdout().is_terminal();
         let show = match () {
@@ -63,6 +63,7 @@ impl Join {
             message_bytes_max: self.message_max,
             show,
             ends_with_peer: is_ours,
+            json,
         }
     }
 }

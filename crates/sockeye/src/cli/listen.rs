@@ -59,7 +59,7 @@ impl Listen {
             _ => With::Standard,
         };
         let plan = tool::Listen {
-            rules: self.join.rules(&self.address, with == With::Standard),
+            rules: self.join.rules(&self.address, with == With::Standard, self.json),
             address: self.address,
             with,
             keep: self.keep,

@@ -34,6 +34,8 @@ pub struct Rules {
     /// Whether the end of the peer ends everything, as for standard input and output. A child process goes on until it has
     /// answered; when it has, it is over, and the peer has only [`LAST_WORDS`] to end by itself.
     pub ends_with_peer: bool,
+    /// Tell notices as JSON.
+    pub json: bool,
 }
 
 /// How long a peer may go on after the command that served it has ended its output, unless `linger` says so: what it
@@ -357,9 +359,8 @@ async fn inwards(
         };
         if kept == Kept::Lines && !told_of_lines {
             told_of_lines = true;
-            super::tell(
-                "a message holds line breaks, so it is written as several lines: --frame jsonl keeps messages apart",
-            );
+            let words = "a message holds line breaks, so it is written as several lines: --frame jsonl keeps messages apart";
+            super::run::notice(rules.json, "note", words);
         }
         if !deliver(to, Message::binary(std::mem::take(&mut out))).await? {
             return Ok(Heard::Enough);

@@ -6,6 +6,7 @@ use serde_json::json;
 use tokio::time::sleep;
 
 use super::bridge::{Ours, Rules, Tally, bridge};
+use super::run::notice;
 use super::tell;
 use crate::address::{Address, Base};
 use crate::net::{Connector, Error, ErrorKind, Message, Result, Socket, Timings};
@@ -77,7 +78,8 @@ pub async fn connect(plan: &Connect) -> Result<()> {
             Err(error) => error.to_string(),
             Ok(()) => format!("{}: the peer ended", plan.address.shown()),
         };
-        tell(format_args!("{why}; connecting again in {} ms", wait.as_millis()));
+        let words = format_args!("{why}; connecting again in {} ms", wait.as_millis());
+        notice(plan.rules.json, "again", words);
         sleep(wait).await;
         pause = (pause * 2).min(PAUSE_MAX);
     }

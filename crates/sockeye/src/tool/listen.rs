@@ -6,6 +6,7 @@ use std::rc::Rc;
 use tokio::task::{JoinSet, LocalSet};
 
 use super::bridge::{Ours, Rules, bridge};
+use super::run::notice;
 use super::tell;
 use crate::address::{Address, Base};
 use crate::config::{Network, holds};
@@ -121,7 +122,7 @@ async fn serve(plan: &Listen, mut socket: Socket, peer: &Peer) -> Result<()> {
     let (outcome, _) = bridge(&mut ours, socket, &plan.rules).await;
     let status = ours.into_socket().wait().await?;
     if let Some(status) = status.filter(|status| !status.success()) {
-        tell(format_args!("{peer}: the command ended with {status}"));
+        notice(plan.json, "command", format_args!("{peer}: the command ended with {status}"));
     }
     outcome
 }

@@ -30,6 +30,6 @@ pub use listen::{Listen, With, listen};
 pub use probe::{Finding, Probe, probe};
 pub use publish::{Payload, publish};
 pub use relay::{Relay, Rules as RelayRules, relay};
-pub use run::{run, tell};
+pub use run::{notice, run, tell};
 pub use show::Show;
 pub use subscribe::{Format, Hearing, subscribe};

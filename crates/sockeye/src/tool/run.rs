@@ -24,6 +24,15 @@ pub fn tell(words: impl std::fmt::Display) {
     let _ = writeln!(io::stderr(), "sockeye: {words}");
 }
 
+/// Tells a notice: to people, or to programs as one JSON object on standard error.
+pub fn notice(json: bool, event: &str, words: impl std::fmt::Display) {
+    if json {
+        tell_json(&serde_json::json!({ "event": event, "text": words.to_string() }));
+    } else {
+        tell(words);
+    }
+}
+
 /// Tells programs something that is no payload: one JSON object on standard error.
 pub(super) fn tell_json(value: &serde_json::Value) {
     let _ = writeln!(io::stderr(), "{value}");

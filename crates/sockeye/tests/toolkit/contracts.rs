@@ -346,6 +346,15 @@ fn what_is_told_to_people_is_told_to_programs() {
         .lines()
         .map(|line| serde_json::from_str(&line.unwrap()).unwrap())
         .collect();
+    let (at, peer) = websocket::peer(|mut frames| {
+        frames.send(websocket::TEXT, b"two\nlines");
+        frames.send(websocket::CLOSE, &1000_u16.to_be_bytes());
+        frames.receive()
+    });
+    let noticed = run(&["connect", "--json", &at], b"");
+    peer.join().unwrap();
+    assert_eq!((noticed.code, noticed.text()), (0, "two\nlines\n"), "{noticed:?}");
+    assert!(noticed.told("text")["text"].as_str().unwrap().contains("jsonl"), "{noticed:?}");
     let names: Vec<&str> = events.iter().map(|event| event["event"].as_str().unwrap()).collect();
     assert_eq!(names, ["listening", "came", "ended"]);
     assert_eq!(events[1]["peer"], events[2]["peer"]);
