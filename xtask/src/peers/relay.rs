@@ -1,4 +1,4 @@
-//! Foreign programs on both sides of `relay`: socat before and behind it, websocat at the other end of a tunnel, a terminal.
+//! Foreign programs on both sides of `relay`: socat before and behind it, and a terminal.
 
 use std::path::Path;
 use std::process::Command;
@@ -6,7 +6,6 @@ use std::process::Command;
 use anyhow::{Result, ensure};
 
 use super::{Folder, Running, exchange, host_and_port, start};
-use crate::command::on_path;
 use crate::step::Outcome;
 use crate::tools;
 use crate::workspace::Workspace;
@@ -34,23 +33,6 @@ pub(super) fn check(workspace: &Workspace, binary: &Path) -> Result<Outcome> {
     let asked = format!("UDP:127.0.0.1:{port}");
     exchange(Command::new(&socat).args(["-t", "2", "-", &asked]), b"ping")?.said(b"ping")?;
 
-    let tunnel = match on_path(&["websocat"])
-        .or_else(|| Some(workspace.tools().join("bin/websocat")).filter(|file| file.is_file()))
-    {
-        Some(websocat) => {
-            let (_echo, echo) = super::listen(binary, &["--keep", "--echo", "tcp:127.0.0.1:0"])?;
-            let (_far, at) = relay(binary, &["--frame", "raw", "listen:ws://127.0.0.1:0/", &echo])?;
-            let text = "through websocat\n".repeat(10_000);
-            let ran = exchange(
-                Command::new(&websocat).args(["--binary", "--one-message", "-", &at]),
-                text.as_bytes(),
-            )?;
-            ensure!(ran.code == Some(0), "{:?} {}", ran.code, ran.errors);
-            "and websocat"
-        }
-        None => "without websocat, which is missing",
-    };
-
     // On a terminal, a line tells what goes on.
     let path = folder.file("live.sock");
     let on_terminal = format!(
@@ -64,7 +46,7 @@ pub(super) fn check(workspace: &Workspace, binary: &Path) -> Result<Outcome> {
     client.join().expect("it does not panic")?.said(b"hello\n")?;
     let shown = super::lossy(&shown.output);
     ensure!(shown.contains("1 open, 1 in all; there 6 B"), "on a terminal: {shown:?}");
-    Ok(Outcome::passed(format!("late answers, datagrams, a terminal, {tunnel}")))
+    Ok(Outcome::passed("late answers, datagrams, a terminal"))
 }
 
 /// `sockeye relay` with these arguments; with the address that it tells.

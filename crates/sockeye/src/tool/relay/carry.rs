@@ -79,9 +79,16 @@ pub(super) async fn carry(
     let outcome = match outcome {
         Some(outcome) => outcome,
         None => {
-            for send in [&mut left_send, &mut right_send] {
-                let _ = timeout(LAST_WORDS, send.finish_with(Close::new(1001, "the relay ends"))).await;
-            }
+            let goodbye = async {
+                for send in [&mut left_send, &mut right_send] {
+                    let _ = send.finish_with(Close::new(1001, "the relay ends")).await;
+                }
+                // RFC 6455, 7.1.1: a close is answered, and only then the connection ends.
+                for (receive, traits) in [(&mut left_receive, traits.0), (&mut right_receive, traits.1)] {
+                    while traits.close_reason && matches!(receive.recv().await, Ok(Some(_))) {}
+                }
+            };
+            let _ = timeout(LAST_WORDS, goodbye).await;
             Ok(())
         }
     };
@@ -174,11 +181,15 @@ async fn join(
         Way::There => (left, right, Way::Back),
         Way::Back => (right, left, Way::There),
     };
-    if shared.rules.one_way && first == Way::There {
-        return told(ended);
-    }
     let limit = async {
         match ended {
+            // Nobody wants what is still said, but the other end may need to say goodbye before it has read everything.
+            Ended::Told if shared.rules.one_way && first == Way::There => {
+                if target.end {
+                    sleep(LAST_WORDS).await;
+                }
+                Ok(())
+            }
             // Nothing that is still said can be passed on: a WebSocket that was closed, a session that is over.
             Ended::Told if !source.half_close => {
                 sleep(LAST_WORDS).await;
@@ -215,12 +226,9 @@ async fn join(
         ended = second => ended,
         outcome = limit => outcome.map(|()| Ended::Told),
     };
-    // What is refused by an end that was over anyway is no news: the first to end says how it was.
+    // A message that was taken and is not wanted is told, also where the other end has closed in good order.
     told(ended)?;
-    match second? {
-        Ended::Refused(error) if source.half_close => Err(error),
-        _ => Ok(()),
-    }
+    told(second?)
 }
 
 fn told(ended: Ended) -> Result<()> {

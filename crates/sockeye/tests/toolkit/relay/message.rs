@@ -130,6 +130,35 @@ fn bytes_pass_through_a_websocket_and_come_whole() {
 }
 
 #[test]
+fn one_way_into_a_websocket_ends_when_everything_was_heard() {
+    on_runtime(async {
+        let mut far = Listener::bind("ws://127.0.0.1:0/far").await.unwrap();
+        let to = far.address().to_string();
+        let mut relay = Running::start(&["relay", "--one-way", "--frame", "lines", "-", &to]);
+        let (mut far, _) = far.accept().await.unwrap();
+        let lines = "a line of many\n".repeat(20_000);
+        let said = tokio::task::spawn_blocking(move || {
+            relay.say(lines.as_bytes());
+            relay.finish()
+        });
+
+        let mut heard = 0;
+        while let Some(message) = far.recv().await.unwrap() {
+            assert_eq!(message, Message::text("a line of many"));
+            heard += 1;
+            if heard == 10_000 {
+                // What is said back is wanted by nobody, and disturbs nothing.
+                far.send("slowly").await.unwrap();
+            }
+        }
+
+        assert_eq!((heard, far.closed()), (20_000, Some(&Close::normal())));
+        let ran = said.await.unwrap();
+        assert_eq!((ran.code, ran.text()), (0, ""), "{ran:?}");
+    });
+}
+
+#[test]
 fn a_relay_says_how_messages_stand_on_a_stream_unless_it_was_told() {
     let (_server, to) = server();
     let (relay, _) = relaying(&["listen:ws://127.0.0.1:0/", &to]);
