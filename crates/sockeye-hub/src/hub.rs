@@ -192,8 +192,10 @@ impl Hub {
                         self.note_created(client);
                     }
                     // The answer goes first: a client hears of its own message after its answer.
-                    let done = Done::Published { at: placed.at, again: placed.message.is_none() };
-                    self.answer(client, tag, Ok(done));
+                    if tag != Tag::Silent {
+                        let done = Done::Published { at: placed.at, again: placed.message.is_none() };
+                        self.answer(client, tag, Ok(done));
+                    }
                     self.spread_placed(&placed, now);
                 }
                 Err(refusal) => self.answer(client, tag, Err(refusal)),

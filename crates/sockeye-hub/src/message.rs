@@ -7,7 +7,7 @@ use std::{
     mem::size_of,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
@@ -84,6 +84,8 @@ pub struct Message {
     /// The unique number of the publishing connection; 0 is the server itself.
     pub publisher: u64,
     encoded: [OnceLock<Encoded>; ENCODINGS],
+    /// Some encoding was asked for.
+    is_encoded: AtomicBool,
     charge: AtomicUsize,
 }
 
@@ -109,6 +111,7 @@ impl Message {
             payload,
             publisher,
             encoded: [const { OnceLock::new() }; ENCODINGS],
+            is_encoded: AtomicBool::new(false),
             charge: AtomicUsize::new(charge),
         }
     }
@@ -130,8 +133,8 @@ impl Message {
             Cow::Borrowed(bytes) if bytes.len() == self.payload.len() => self.payload.copy_from_slice(bytes),
             payload => self.payload = payload.into_owned().into_boxed_slice(),
         }
-        for encoded in &mut self.encoded {
-            encoded.take();
+        if std::mem::take(self.is_encoded.get_mut()) {
+            self.encoded = [const { OnceLock::new() }; ENCODINGS];
         }
         *self.charge.get_mut() = Self::fresh_charge(self.payload.len());
     }
@@ -160,6 +163,7 @@ impl Message {
             Some(encoded) => encoded,
             None => cell.get_or_init(|| {
                 let encoded = (encoder.encode)(encoding, self, encoder.setting);
+                self.is_encoded.store(true, Ordering::Relaxed);
                 if let Encoded::Own(bytes) = &encoded {
                     self.charge.fetch_add(bytes.len(), Ordering::Relaxed);
                 }
@@ -187,5 +191,32 @@ impl Message {
     /// What this message costs in memory: itself, its payload and the forms made so far.
     pub(crate) fn charge_bytes(&self) -> usize {
         self.charge.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(payload: &[u8]) -> Message {
+        let at = Position { epoch: Epoch::from_random(7), sequence: 1 };
+        Message::new("a".into(), at, 1, Some("ada".into()), Kind::Text, payload.into(), 3)
+    }
+
+    #[test]
+    fn a_renewed_message_is_as_a_new_one() {
+        let encoder = Encoder::new(|_, message, _| Encoded::Own(message.payload.clone()), 0);
+        for next in [&b"as long"[..], b"longer than before", b""] {
+            let mut renewed = message(b"the old");
+            assert_eq!(renewed.encoded(Encoding(2), encoder), b"the old");
+
+            renewed.renew(2, 9, None, Kind::Json, Cow::Borrowed(next), 4);
+
+            assert_eq!((renewed.sequence, renewed.unix_ms, renewed.publisher), (2, 9, 4));
+            assert_eq!((renewed.kind, &renewed.from), (Kind::Json, &None));
+            assert_eq!(renewed.encoded_if_present(Encoding(2)), None);
+            assert_eq!(renewed.charge_bytes(), message(next).charge_bytes());
+            assert_eq!(renewed.encoded(Encoding(2), encoder), next);
+        }
     }
 }
