@@ -63,7 +63,7 @@ fn long_plain_run(bytes: &[u8]) -> usize {
 
 /// Beyond so many bytes it is worth while to look for the end first, and for control characters before it afterwards:
 /// both are done with vector instructions.
-const SHORT_BYTES_MAX: usize = 32;
+const SHORT_BYTES_MAX: usize = 128;
 
 fn very_long_plain_run(bytes: &[u8]) -> usize {
     let end = memchr::memchr2(b'"', b'\\', bytes).unwrap_or(bytes.len());
@@ -149,8 +149,8 @@ mod tests {
 
         #[test]
         fn mostly_plain_bytes_are_found_too(
-            length in 0usize..100,
-            at in 0usize..100,
+            length in 0usize..300,
+            at in 0usize..300,
             byte in prop_oneof![Just(0u8), Just(0x1F), Just(0x20), Just(b'"'), Just(b'\\'), Just(0x7F), Just(0x80)],
         ) {
             let mut bytes = vec![b'!'; length];
