@@ -15,7 +15,8 @@ use super::figures::{Tally, Way};
 use super::rules::{End, Passed, Shared};
 use crate::address::Shape;
 use crate::net::{
-    Close, Error, ErrorKind, Message, MessageKind, ReceiveHalf, Result, SendHalf, Socket, Traits,
+    Close, Error, ErrorKind, Kind, Message, MessageKind, ReceiveHalf, Result, SendHalf, Socket, StreamKind,
+    Traits,
 };
 use crate::tool::frame::{write, write_close};
 use crate::tool::{Deframer, Frame, Item, Kept};
@@ -36,13 +37,15 @@ pub(super) async fn carry(
         left.show_control(right.kind().shape() == Shape::Stream);
         right.show_control(left.kind().shape() == Shape::Stream);
     }
-    let (shapes, traits) = ((left.kind().shape(), right.kind().shape()), (left.traits(), right.traits()));
+    let (kinds, traits) = ((left.kind(), right.kind()), (left.traits(), right.traits()));
+    let shapes = (kinds.0.shape(), kinds.1.shape());
     let (mut left_receive, mut left_send) = left.split();
     let (mut right_receive, mut right_send) = right.split();
     let moves = Moves::new();
     let there = Lane {
         way: Way::There,
         shapes,
+        to: kinds.1,
         traits: traits.1,
         translation: Translation::of(shapes.0, shapes.1, shared),
         shared,
@@ -52,6 +55,7 @@ pub(super) async fn carry(
     let back = Lane {
         way: Way::Back,
         shapes: (shapes.1, shapes.0),
+        to: kinds.0,
         traits: traits.0,
         translation: Translation::of(shapes.1, shapes.0, shared),
         shared,
@@ -89,12 +93,14 @@ pub(super) async fn carry(
                 }
             };
             let _ = timeout(LAST_WORDS, goodbye).await;
-            Ok(())
+            Ok(Over::Heard)
         }
     };
     let status = match (outcome, left_receive.reunite(left_send), right_receive.reunite(right_send)) {
-        (Ok(()), Ok(mut left), Ok(mut right)) => wait(&mut left).await.and(wait(&mut right).await),
-        (outcome, ..) => outcome,
+        // A command whose answer is not wanted may wait for ever to be rid of it.
+        (Ok(Over::Unheard), ..) => Ok(()),
+        (Ok(Over::Heard), Ok(mut left), Ok(mut right)) => wait(&mut left).await.and(wait(&mut right).await),
+        (outcome, ..) => outcome.map(drop),
     };
     (status, moves.tally())
 }
@@ -115,6 +121,16 @@ enum Ended {
     Told,
     /// The other end takes no more.
     Refused(Error),
+    /// Whoever reads our standard output has left.
+    Enough,
+}
+
+/// How a pair ended.
+enum Over {
+    /// Both directions have, one way or another.
+    Heard,
+    /// Nobody reads our standard output any more.
+    Unheard,
 }
 
 /// When something moved last, and how much did.
@@ -171,7 +187,7 @@ async fn join(
     (left, right): (Traits, Traits),
     shared: &Shared,
     moves: &Moves,
-) -> Result<()> {
+) -> Result<Over> {
     tokio::pin!(there, back);
     let (first, ended) = tokio::select! {
         ended = &mut there => (Way::There, ended?),
@@ -181,6 +197,10 @@ async fn join(
         Way::There => (left, right, Way::Back),
         Way::Back => (right, left, Way::There),
     };
+    // Nobody reads what standard input would still be answered.
+    if matches!(ended, Ended::Enough) {
+        return Ok(Over::Unheard);
+    }
     let limit = async {
         match ended {
             // Nobody wants what is still said, but the other end may need to say goodbye before it has read everything.
@@ -231,9 +251,10 @@ async fn join(
     told(second?)
 }
 
-fn told(ended: Ended) -> Result<()> {
+fn told(ended: Ended) -> Result<Over> {
     match ended {
-        Ended::Told => Ok(()),
+        Ended::Told => Ok(Over::Heard),
+        Ended::Enough => Ok(Over::Unheard),
         Ended::Refused(error) => Err(error),
     }
 }
@@ -283,7 +304,9 @@ struct Lane<'a> {
     way: Way,
     /// Of the source and the target.
     shapes: (Shape, Shape),
-    /// What the target can do.
+    /// What the target is.
+    to: Kind,
+    /// What it can do.
     traits: Traits,
     translation: Translation,
     shared: &'a Shared,
@@ -391,6 +414,9 @@ impl<'a> Lane<'a> {
     /// An end that takes no more may still have said something that is to be passed on. An end without connections took one
     /// message not, which is the sender's to know.
     fn refused(&self, error: Error) -> Result<Ended> {
+        if error.kind() == ErrorKind::EndedEarly && self.to == Kind::Stream(StreamKind::Standard) {
+            return Ok(Ended::Enough);
+        }
         if error.kind() == ErrorKind::EndedEarly && self.traits.end {
             return Ok(Ended::Refused(error));
         }
