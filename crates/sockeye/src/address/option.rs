@@ -52,7 +52,7 @@ impl Parts {
             (Parts::FILE, "file"),
             (Parts::RAW_IP, "ip"),
             (Parts::PROXY, "socks5+ and connect+"),
-            (Parts::FRAMED, "lines+ and len+"),
+            (Parts::FRAMED, "lines+, len+ and jsonl+"),
         ];
         let names: Vec<&str> =
             NAMES.iter().filter(|(part, _)| self.meets(*part)).map(|(_, name)| *name).collect();

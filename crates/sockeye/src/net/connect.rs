@@ -254,6 +254,9 @@ pub(super) fn stream_core(address: &Address, kind: Kind, transport: Transport) -
     match kind {
         Kind::Message(FramedKind::Lines) => Core::Framed(Box::new(Framed::lines(transport, bytes_max))),
         Kind::Message(FramedKind::Length) => Core::Framed(Box::new(Framed::length(transport, bytes_max))),
+        Kind::Message(FramedKind::JsonLines) => {
+            Core::Framed(Box::new(Framed::json_lines(transport, bytes_max)))
+        }
         _ => Core::Stream(Box::new(ByteStream::new(transport))),
     }
 }

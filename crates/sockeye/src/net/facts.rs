@@ -111,7 +111,7 @@ impl Socket {
         &self.name
     }
 
-    /// How the peer closed it, of a WebSocket that it closed.
+    /// How the peer closed it, of a WebSocket that it closed, or of `jsonl+`.
     ///
     /// # Examples
     ///
@@ -133,6 +133,7 @@ impl Socket {
     pub fn closed(&self) -> Option<&Close> {
         match &self.core {
             Core::WebSocket(websocket) => websocket.closed.as_ref(),
+            Core::Framed(framed) => framed.closed.as_ref(),
             _ => None,
         }
     }

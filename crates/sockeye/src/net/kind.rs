@@ -91,6 +91,8 @@ pub enum FramedKind {
     Lines,
     /// Messages with their length before them on a stream.
     Length,
+    /// Messages as JSON objects, one on each line, on a stream: with their kind, and a close with its code and reason.
+    JsonLines,
 }
 
 /// What a kind of socket can do.
@@ -153,7 +155,7 @@ impl Kind {
             ))
         };
         for layer in &address.layers {
-            if matches!(layer, Layer::Socks5 | Layer::Connect | Layer::ProxyProtocol | Layer::JsonLines) {
+            if matches!(layer, Layer::Socks5 | Layer::Connect | Layer::ProxyProtocol) {
                 return absent(format!("the layer {}+", layer.name()));
             }
         }
@@ -166,6 +168,7 @@ impl Kind {
             }
             (_, Some(Layer::Lines)) => Kind::Message(FramedKind::Lines),
             (_, Some(Layer::Length)) => Kind::Message(FramedKind::Length),
+            (_, Some(Layer::JsonLines)) => Kind::Message(FramedKind::JsonLines),
             (Base::Tls(_), _) | (_, Some(Layer::Tls)) => Kind::Stream(StreamKind::Tls),
             (Base::Tcp(_), _) => Kind::Stream(StreamKind::Tcp),
             (Base::Unix(_), _) => Kind::Stream(StreamKind::Unix),
@@ -247,6 +250,9 @@ impl Kind {
             Kind::Message(FramedKind::Lines | FramedKind::Length) => {
                 Traits { boundaries: true, peer_address: true, ..stream }
             }
+            Kind::Message(FramedKind::JsonLines) => {
+                Traits { boundaries: true, text: true, close_reason: true, peer_address: true, ..stream }
+            }
         }
     }
 
@@ -273,6 +279,7 @@ impl Kind {
             Kind::Message(FramedKind::WebSocket) => "websocket",
             Kind::Message(FramedKind::Lines) => "lines",
             Kind::Message(FramedKind::Length) => "length-prefixed messages",
+            Kind::Message(FramedKind::JsonLines) => "JSON lines",
         }
     }
 }

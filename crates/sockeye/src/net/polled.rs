@@ -205,7 +205,7 @@ impl Socket {
             Core::Datagram(_) => Poll::Ready(Ok(())),
             Core::WebSocket(websocket) => websocket.poll_finish(close, cx),
             Core::Stream(stream) => Pin::new(&mut stream.transport).poll_shutdown(cx),
-            Core::Framed(framed) => Pin::new(&mut framed.transport).poll_shutdown(cx),
+            Core::Framed(framed) => framed.poll_finish(close, cx),
         };
         Poll::Ready(
             ready!(outcome).map_err(|error| Error::from_io(&self.name, "cannot end the stream", error)),

@@ -153,7 +153,8 @@ impl Socket {
         super::connect::bind(address.to_address()?).await
     }
 
-    /// Receives pings and pongs as messages, too. Pings are answered in any case. Without meaning where there are none.
+    /// Receives pings and pongs as messages, too. A WebSocket answers pings in any case, `jsonl+` never: it only carries
+    /// them. Without meaning where there are none.
     ///
     /// # Examples
     ///
@@ -176,8 +177,10 @@ impl Socket {
     /// # }
     /// ```
     pub fn show_control(&mut self, visible: bool) {
-        if let Core::WebSocket(websocket) = &mut self.core {
-            websocket.control_is_visible = visible;
+        match &mut self.core {
+            Core::WebSocket(websocket) => websocket.control_is_visible = visible,
+            Core::Framed(framed) => framed.control_is_visible = visible,
+            Core::Stream(_) | Core::Datagram(_) => {}
         }
     }
 

@@ -283,6 +283,9 @@ fn end_calls(address: &Address) -> String {
     match (address.shape(), is_websocket(address)) {
         (_, true) => "at the end of input: a close frame, answered by the peer's".into(),
         (Shape::Datagram | Shape::Raw, _) => "at the end of input: nothing that the peer could hear".into(),
+        _ if address.layers.first() == Some(&Layer::JsonLines) => {
+            "at the end of input: a line with the close, shutdown(SHUT_WR); receiving goes on".into()
+        }
         _ => "at the end of input: shutdown(SHUT_WR); receiving goes on".into(),
     }
 }
@@ -452,6 +455,7 @@ mod tests {
             ("seqpacket:/x", "seqpacket:"),
             ("socks5+tcp:p:1?to=h:2", "socks5+"),
             ("exec:cat", "nobody can connect to it"),
+            ("jsonl+tcp:h:1", "a line with the close"),
             ("ch:localhost/chat", "the server's to listen on"),
         ] {
             assert!(text(address).contains(said), "{address}");

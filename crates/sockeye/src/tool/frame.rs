@@ -1,17 +1,13 @@
 //! Messages on a stream without messages, such as standard input and output: where one ends, and what it is.
 //!
 //! Nothing is split or joined silently: what a framing cannot carry is refused, and lines that hold more than one line are
-//! told of. Deliberately absent: guessing.
+//! told of. Deliberately absent: guessing, and JSON lines themselves, which are `net::jsonl`.
 
 use std::collections::VecDeque;
 use std::str::FromStr;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use serde_json::Value;
-use sockeye_wire::json::{write_base64, write_string};
-
-use crate::net::{Close, Message, MessageKind};
+pub use crate::net::jsonl::Item;
+use crate::net::{Close, Message, MessageKind, jsonl};
 
 /// How messages stand on a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,15 +37,6 @@ impl FromStr for Frame {
             _ => Err("write raw, lines, nul, len32 or jsonl".into()),
         }
     }
-}
-
-/// What was read from a framed stream.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Item {
-    /// A message.
-    Message(Message),
-    /// The end, with a code and a reason.
-    Close(Close),
 }
 
 /// Finds the messages in a stream.
@@ -93,8 +80,7 @@ impl Deframer {
     /// pieces it came.
     fn held_bytes_max(&self) -> usize {
         match self.frame {
-            // A byte is at most six characters of a JSON string.
-            Frame::Jsonl => self.message_bytes_max.saturating_mul(6).saturating_add(256),
+            Frame::Jsonl => jsonl::line_bytes_max(self.message_bytes_max),
             // The length before it, or the end of a line behind it.
             _ => self.message_bytes_max.saturating_add(4),
         }
@@ -164,7 +150,7 @@ impl Deframer {
             if bytes.len() > self.held_bytes_max() {
                 return Err(self.too_large(bytes.len()));
             }
-            return match read_object(&bytes)? {
+            return match jsonl::read(&bytes)? {
                 Item::Message(message) if message.bytes.len() > self.message_bytes_max => {
                     Err(self.too_large(message.bytes.len()))
                 }
@@ -229,79 +215,16 @@ pub fn write(frame: Frame, message: &Message, out: &mut Vec<u8>) -> Result<Kept,
             out.extend_from_slice(&length.to_be_bytes());
             out.extend_from_slice(bytes);
         }
-        Frame::Jsonl => {
-            let (kind, is_text) = match message.kind {
-                MessageKind::Text => ("text", true),
-                MessageKind::Binary => ("binary", false),
-                MessageKind::Ping => ("ping", false),
-                MessageKind::Pong => ("pong", false),
-            };
-            out.extend_from_slice(format!("{{\"kind\":\"{kind}\",").as_bytes());
-            match message.as_text().filter(|_| is_text) {
-                Some(text) => {
-                    out.extend_from_slice(b"\"data\":");
-                    write_string(out, text);
-                }
-                None => {
-                    out.extend_from_slice(b"\"b64\":\"");
-                    write_base64(out, bytes);
-                    out.push(b'"');
-                }
-            }
-            out.extend_from_slice(b"}\n");
-        }
+        Frame::Jsonl => jsonl::write_message(message, out),
     }
     Ok(Kept::Whole)
 }
 
 /// Appends an end with its code and reason, where the framing can tell it.
 pub(super) fn write_close(frame: Frame, close: &Close, out: &mut Vec<u8>) {
-    if frame != Frame::Jsonl {
-        return;
+    if frame == Frame::Jsonl {
+        jsonl::write_close(close, out);
     }
-    out.extend_from_slice(b"{\"kind\":\"close\"");
-    if let Some(code) = close.code {
-        out.extend_from_slice(format!(",\"code\":{code}").as_bytes());
-    }
-    out.extend_from_slice(b",\"reason\":");
-    write_string(out, &close.reason);
-    out.extend_from_slice(b"}\n");
-}
-
-fn read_object(line: &[u8]) -> Result<Item, String> {
-    const FORM: &str = "write {\"kind\":\"text\",\"data\":\"...\"}, {\"kind\":\"binary\",\"b64\":\"...\"} or {\"kind\":\"close\",\"code\":1000}";
-    let refused = |why: &str| format!("a line is not a message ({why}): {FORM}");
-    let object: Value = serde_json::from_slice(line).map_err(|error| refused(&error.to_string()))?;
-    let text = |name: &str| object.get(name).and_then(Value::as_str);
-    let kind = match text("kind") {
-        Some("text") => MessageKind::Text,
-        Some("binary") => MessageKind::Binary,
-        Some("ping") => MessageKind::Ping,
-        Some("pong") => MessageKind::Pong,
-        Some("close") => {
-            let code =
-                match object.get("code") {
-                    None => None,
-                    Some(code) => {
-                        let code = code.as_u64().and_then(|code| u16::try_from(code).ok());
-                        Some(code.filter(|code| sockeye_wire::websocket::is_close_code(*code)).ok_or_else(|| {
-                        refused("the code of a close is 1000 to 1014 but for 1004 to 1006, or 3000 to 4999")
-                    })?)
-                    }
-                };
-            return Ok(Item::Close(Close { code, reason: text("reason").unwrap_or_default().to_owned() }));
-        }
-        _ => return Err(refused("kind is text, binary, ping, pong or close")),
-    };
-    let bytes = match (text("data"), text("b64")) {
-        (Some(data), None) => data.as_bytes().to_vec(),
-        (None, Some(encoded)) => STANDARD.decode(encoded).map_err(|_| refused("b64 is not base64"))?,
-        _ => return Err(refused("it has data or b64, and not both")),
-    };
-    if kind == MessageKind::Text && str::from_utf8(&bytes).is_err() {
-        return Err(refused("text is not UTF-8"));
-    }
-    Ok(Item::Message(Message { kind, bytes }))
 }
 
 #[cfg(test)]

@@ -262,6 +262,51 @@ async fn pings_are_answered_unseen_and_seen_when_asked_for() {
 }
 
 #[tokio::test]
+async fn json_lines_carry_every_kind_and_the_close_and_name_what_is_wrong() {
+    let world = World::new();
+    let (mut client, mut server) = world.pair("jsonl+tcp:127.0.0.1:0", "jsonl+tcp:127.0.0.1:PORT").await;
+    let said = [
+        Message::text("two\nlines and a \u{0}"),
+        Message::binary(b"\xff\n\x00"),
+        Message::ping(b"there?"),
+        Message::text(""),
+    ];
+    for message in &said {
+        client.send(message.clone()).await.expect("sent");
+    }
+    assert!(client.send(Message { kind: MessageKind::Text, bytes: vec![0xff] }).await.is_err());
+
+    // As with a WebSocket, pings are seen by who asks for them.
+    assert_eq!(server.recv().await.expect("received").as_ref(), Some(&said[0]));
+    assert_eq!(server.recv().await.expect("received").as_ref(), Some(&said[1]));
+    assert_eq!(server.recv().await.expect("received").as_ref(), Some(&said[3]));
+    server.show_control(true);
+    client.send(Message::ping(b"again")).await.expect("sent");
+    assert_eq!(server.recv().await.expect("received"), Some(Message::ping(b"again")));
+    client.finish().await.expect("closed");
+    let error = client.send("late").await.expect_err("it was closed");
+    assert_eq!(error.kind(), ErrorKind::EndedEarly, "{error}");
+    assert!(server.recv().await.expect("an end").is_none());
+
+    for (line, said) in [
+        ("{\"kind\":\"text\",\"data\":\"0123456789a\"}", "message-max=SIZE"),
+        ("{\"kind\":\"text\",\"data\":\"cut", "not a message"),
+        ("hello", "write {"),
+        (&"x".repeat(400), "message-max=SIZE"),
+    ] {
+        let path = world.path("lines");
+        std::fs::write(&path, format!("{{\"kind\":\"binary\",\"b64\":\"YQ==\"}}\n{line}")).expect("a file");
+        let at = format!("jsonl+file:{}?message-max=10", path.display());
+        let mut file = Socket::connect(&at).await.expect("it opens");
+
+        assert_eq!(file.recv().await.expect("before the mistake"), Some(Message::binary(b"a")));
+        let error = file.recv().await.expect_err(said);
+        assert!(error.kind() == ErrorKind::EndedEarly && error.to_string().contains(said), "{error}");
+        assert!(file.recv().await.expect("it is over").is_none());
+    }
+}
+
+#[tokio::test]
 async fn subprotocols_and_paths_are_agreed_on() {
     let world = World::new();
     let (client, server) = world

@@ -51,6 +51,9 @@ impl World {
             (format!("ws+tls+unix:{folder}/both?{own}"), format!("ws+tls+unix:{folder}/both?{trust}")),
             ("lines+tcp:127.0.0.1:0".into(), "lines+tcp:127.0.0.1:PORT".into()),
             (format!("len+unix:{folder}/length"), format!("len+unix:{folder}/length")),
+            ("jsonl+tcp:127.0.0.1:0".into(), "jsonl+tcp:127.0.0.1:PORT".into()),
+            (format!("jsonl+tls:127.0.0.1:0?{own}"), format!("jsonl+tls:localhost:PORT?{trust}&family=4")),
+            (format!("jsonl+unix:{folder}/objects"), format!("jsonl+unix:{folder}/objects")),
         ]
     }
 

@@ -152,6 +152,32 @@ fn messages_keep_their_boundaries_and_their_kind_through_jsonl() {
 }
 
 #[test]
+fn json_lines_are_spoken_by_the_layer_as_by_the_framing() {
+    let spoken = "{\"kind\":\"text\",\"data\":\"two\\nlines\"}\n{\"kind\":\"ping\",\"b64\":\"eA==\"}\n";
+    let closed = format!("{spoken}{{\"kind\":\"close\",\"code\":4001,\"reason\":\"enough\"}}\n");
+
+    // What stands over a program is what the program said and heard.
+    let ran = run(&["connect", "--frame", "jsonl", "jsonl+exec:cat"], closed.as_bytes());
+    assert_eq!((ran.code, ran.text()), (0, closed.as_str()), "{ran:?}");
+
+    // Without the framing, the layer is messages like those of a WebSocket: pings are not printed, a line is a text.
+    let ran = run(&["connect", "jsonl+exec:cat"], b"a line\n");
+    assert_eq!((ran.code, ran.text()), (0, "a line\n"), "{ran:?}");
+
+    // An end without a close is one in good order, a close with a code that is an error is told.
+    let (listening, at) = Running::listen(&["--frame", "jsonl", "jsonl+tcp:127.0.0.1:0"]);
+    let ran = run(&["connect", "--frame", "jsonl", &at.replace("jsonl+", "")], spoken.as_bytes());
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let heard = listening.finish();
+    assert_eq!((heard.code, heard.text()), (0, spoken), "{heard:?}");
+    let (listening, at) = Running::listen(&["--frame", "jsonl", "jsonl+tcp:127.0.0.1:0"]);
+    let client = run(&["connect", &at.replace("jsonl+", "")], closed.as_bytes());
+    assert_eq!(client.code, 0, "{client:?}");
+    let heard = listening.finish();
+    assert_eq!((heard.code, heard.text()), (8, closed.as_str()), "{heard:?}");
+}
+
+#[test]
 fn what_a_framing_cannot_carry_is_told_and_not_split() {
     let say = |payload: &'static [u8]| {
         websocket::peer(move |mut frames| {

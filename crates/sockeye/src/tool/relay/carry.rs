@@ -15,8 +15,8 @@ use super::figures::{Tally, Way};
 use super::rules::{End, Passed, Shared};
 use crate::address::Shape;
 use crate::net::{
-    Close, Error, ErrorKind, Kind, Message, MessageKind, ReceiveHalf, Result, SendHalf, Socket, StreamKind,
-    Traits,
+    Close, Error, ErrorKind, FramedKind, Kind, Message, MessageKind, ReceiveHalf, Result, SendHalf, Socket,
+    StreamKind, Traits,
 };
 use crate::tool::frame::{write, write_close};
 use crate::tool::{Deframer, Frame, Item, Kept};
@@ -33,10 +33,8 @@ pub(super) async fn carry(
     shared: &Shared,
     number: u64,
 ) -> (Result<()>, Tally) {
-    if shared.rules.frame == Frame::Jsonl {
-        left.show_control(right.kind().shape() == Shape::Stream);
-        right.show_control(left.kind().shape() == Shape::Stream);
-    }
+    left.show_control(wants_control(&left, &right, shared.rules.frame));
+    right.show_control(wants_control(&right, &left, shared.rules.frame));
     let (kinds, traits) = ((left.kind(), right.kind()), (left.traits(), right.traits()));
     let shapes = (kinds.0.shape(), kinds.1.shape());
     let (mut left_receive, mut left_send) = left.split();
@@ -89,7 +87,10 @@ pub(super) async fn carry(
                 }
                 // RFC 6455, 7.1.1: a close is answered, and only then the connection ends.
                 for (receive, traits) in [(&mut left_receive, traits.0), (&mut right_receive, traits.1)] {
-                    while traits.close_reason && matches!(receive.recv().await, Ok(Some(_))) {}
+                    while traits.close_reason
+                        && !traits.half_close
+                        && matches!(receive.recv().await, Ok(Some(_)))
+                    {}
                 }
             };
             let _ = timeout(LAST_WORDS, goodbye).await;
@@ -103,6 +104,17 @@ pub(super) async fn carry(
         (outcome, ..) => outcome.map(drop),
     };
     (status, moves.tally())
+}
+
+/// Whether pings and pongs pass from one end to the other: where one of them is JSON lines, and the other has them. Between two
+/// WebSockets each answers its own.
+fn wants_control(from: &Socket, to: &Socket, frame: Frame) -> bool {
+    const JSON_LINES: Kind = Kind::Message(FramedKind::JsonLines);
+    const WEBSOCKET: Kind = Kind::Message(FramedKind::WebSocket);
+    match (from.kind(), to.kind()) {
+        (_, JSON_LINES) | (JSON_LINES, WEBSOCKET) => true,
+        (_, to) => to.shape() == Shape::Stream && frame == Frame::Jsonl,
+    }
 }
 
 /// Waits for a child process, whose failure is the pair's.

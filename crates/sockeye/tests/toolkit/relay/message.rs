@@ -76,6 +76,18 @@ fn messages_kinds_and_close_code_pass_through_lines_of_json() {
 }
 
 #[test]
+fn messages_kinds_and_close_code_pass_through_a_layer_of_json_lines() {
+    on_runtime(async {
+        let mut far = Listener::bind("ws://127.0.0.1:0/far").await.unwrap();
+        let to = far.address().to_string();
+        let (_second, between) = relaying(&["listen:jsonl+tcp:127.0.0.1:0", &to]);
+        let (_first, address) = relaying(&["listen:ws://127.0.0.1:0/near", &between]);
+
+        pass(&address, &mut far).await;
+    });
+}
+
+#[test]
 fn a_close_by_the_far_side_comes_back_with_its_code() {
     on_runtime(async {
         let mut far = Listener::bind("ws://127.0.0.1:0/far").await.unwrap();
