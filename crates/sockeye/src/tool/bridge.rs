@@ -12,6 +12,7 @@ use tokio::time::{sleep, sleep_until, timeout};
 
 use super::frame::{Deframer, Frame, Item, Kept, write, write_close};
 use super::show::{Show, hold_back};
+use super::signal::GOODBYE;
 use crate::address::Shape;
 use crate::net::{Close, Error, ErrorKind, Message, MessageKind, ReceiveHalf, Result, SendHalf, Socket};
 
@@ -121,11 +122,16 @@ enum InputEnd {
     Refused(Error),
 }
 
-/// Joins our end and a peer until both directions have ended, or the connection breaks.
+/// Joins our end and a peer until both directions have ended, the connection breaks, or it is to stop.
 ///
 /// # Errors
 /// When the connection breaks, a message does not fit, or a limit is passed.
-pub async fn bridge(ours: &mut Ours, mut theirs: Socket, rules: &Rules) -> (Result<()>, Tally) {
+pub async fn bridge(
+    ours: &mut Ours,
+    mut theirs: Socket,
+    rules: &Rules,
+    stop: impl Future<Output = ()>,
+) -> (Result<()>, Tally) {
     if rules.frame == Frame::Jsonl {
         theirs.show_control(true);
     }
@@ -139,10 +145,34 @@ pub async fn bridge(ours: &mut Ours, mut theirs: Socket, rules: &Rules) -> (Resu
     let outcome = {
         let outwards = outwards(&mut input, &mut send, shape, rules, &counters, &name);
         let inwards = inwards(&mut receive, our_send, shape, rules, &counters, &name);
-        join(outwards, inwards, shape, half_closes, rules, &counters, &name).await
+        tokio::select! {
+            biased;
+            outcome = join(outwards, inwards, shape, half_closes, rules, &counters, &name) => Some(outcome),
+            () = stop => None,
+        }
     };
+    let leaves = match &outcome {
+        None | Some(Ok(Heard::Enough)) => true,
+        Some(Ok(Heard::Everything)) => false,
+        Some(Err(error)) => error.kind() == ErrorKind::Usage,
+    };
+    if leaves && send.traits().close_reason {
+        goodbye(&mut receive, &mut send).await;
+    }
+    let outcome = outcome.map_or(Ok(()), |outcome| outcome.map(drop));
     let _ = our_send.flush().await;
     (outcome, counters.tally.get())
+}
+
+/// Leaves a peer in the middle of a conversation, in good order.
+async fn goodbye(receive: &mut ReceiveHalf, send: &mut SendHalf) {
+    let both = async {
+        // A peer that waits for its words to be taken reads nothing until they are. RFC 6455, 7.1.1: a close is answered, and
+        // only then the connection ends.
+        let hear = async { while matches!(receive.recv().await, Ok(Some(_))) {} };
+        let (_, ()) = tokio::join!(send.finish_with(Close { code: Some(1001), reason: String::new() }), hear);
+    };
+    let _ = timeout(GOODBYE, both).await;
 }
 
 /// The part of our end that is read.
@@ -162,7 +192,7 @@ async fn join(
     rules: &Rules,
     counters: &Counters,
     name: &str,
-) -> Result<()> {
+) -> Result<Heard> {
     tokio::pin!(outwards, inwards);
     // Until our input ends, both go on.
     let input_end = tokio::select! {
@@ -171,7 +201,7 @@ async fn join(
             let heard = outcome?;
             // Nobody reads what standard input would still be answered. A command that reads nothing more may still speak.
             if heard == Heard::Enough && rules.ends_with_peer {
-                return Ok(());
+                return Ok(heard);
             }
             // The peer has ended, which does not say that it hears nothing more. What there is of our input is sent to it;
             // what is not there yet is not waited for, unless it is a command's answer.
@@ -183,7 +213,7 @@ async fn join(
             return match rest {
                 Some(Err(error)) => Err(error),
                 Some(Ok(InputEnd::Refused(error))) => Err(error),
-                _ => Ok(()),
+                _ => Ok(Heard::Everything),
             };
         }
         outcome = &mut outwards => outcome?,
@@ -214,11 +244,11 @@ async fn join(
     };
     let outcome = tokio::select! {
         biased;
-        outcome = &mut inwards => outcome.map(drop),
-        outcome = limit => outcome,
+        outcome = &mut inwards => outcome,
+        outcome = limit => outcome.map(|()| Heard::Everything),
     };
     match (outcome, refused) {
-        (Ok(()), Some(error)) => Err(error),
+        (Ok(_), Some(error)) => Err(error),
         (outcome, _) => outcome,
     }
 }

@@ -7,9 +7,10 @@ use tokio::time::sleep;
 
 use super::bridge::{Ours, Rules, Tally, bridge};
 use super::run::notice;
+use super::signal::{Stop, unstopped, until_signal};
 use super::tell;
 use crate::address::{Address, Base};
-use crate::net::{Connector, Error, ErrorKind, Message, Result, Socket, Timings};
+use crate::net::{Connector, Error, ErrorKind, Kind, Message, Result, Socket, Timings};
 
 /// The first pause before connecting again, and the longest.
 const PAUSE_MIN: Duration = Duration::from_millis(200);
@@ -43,11 +44,21 @@ pub enum Stats {
     Json,
 }
 
-/// Connects, and joins standard input and output with the peer until both have ended.
+/// Connects, and joins standard input and output with the peer until both have ended. A peer that can be told goodbye is, when a
+/// signal ends the command.
 ///
 /// # Errors
 /// Those of connecting, and of an end that was not in good order.
 pub async fn connect(plan: &Connect) -> Result<()> {
+    if Kind::of(&plan.address)?.traits().close_reason {
+        until_signal(|stop| again_and_again(plan, stop)).await
+    } else {
+        // The kernel tells the end of everything else.
+        unstopped(|stop| again_and_again(plan, stop)).await
+    }
+}
+
+async fn again_and_again(plan: &Connect, mut stop: Stop) -> Result<()> {
     let mut pause = PAUSE_MIN;
     let mut ours = Ours::new(Socket::connect(Address::new(Base::Standard)).await?, &plan.rules);
     loop {
@@ -56,9 +67,13 @@ pub async fn connect(plan: &Connect) -> Result<()> {
         for (name, value) in &plan.headers {
             connector = connector.header(name, value);
         }
-        let (connected, timings) = connector.connect_timed().await;
+        let (connected, timings) = tokio::select! {
+            biased;
+            () = stop.wait() => return Ok(()),
+            connected = connector.connect_timed() => connected,
+        };
         let (outcome, tally) = match connected {
-            Ok(socket) => converse(plan, &mut ours, socket).await,
+            Ok(socket) => converse(plan, &mut ours, socket, &mut stop).await,
             Err(error) => (Err(error), Tally::default()),
         };
         if let Some(stats) = plan.stats {
@@ -66,7 +81,7 @@ pub async fn connect(plan: &Connect) -> Result<()> {
         }
         // What was sent and is over is not said again.
         let goes_on = plan.reconnect && !ours.is_spent() && outcome.as_ref().err().is_none_or(is_passing);
-        if !goes_on {
+        if !goes_on || stop.is_told() {
             return outcome;
         }
         if began.elapsed() >= STEADY {
@@ -80,18 +95,26 @@ pub async fn connect(plan: &Connect) -> Result<()> {
         };
         let words = format_args!("{why}; connecting again in {} ms", wait.as_millis());
         notice(plan.rules.json, "again", words);
-        sleep(wait).await;
+        tokio::select! {
+            () = stop.wait() => return Ok(()),
+            () = sleep(wait) => {}
+        }
         pause = (pause * 2).min(PAUSE_MAX);
     }
 }
 
-async fn converse(plan: &Connect, ours: &mut Ours, mut socket: Socket) -> (Result<()>, Tally) {
+async fn converse(
+    plan: &Connect,
+    ours: &mut Ours,
+    mut socket: Socket,
+    stop: &mut Stop,
+) -> (Result<()>, Tally) {
     for message in &plan.hello {
         if let Err(error) = socket.send(message.clone()).await {
             return (Err(error), Tally::default());
         }
     }
-    bridge(ours, socket, &plan.rules).await
+    bridge(ours, socket, &plan.rules, stop.wait()).await
 }
 
 /// Whether it may be well the next time.

@@ -1,5 +1,6 @@
 //! Listening, and joining each peer with standard input and output, with itself, or with a command.
 
+use std::future::pending;
 use std::net::IpAddr;
 use std::rc::Rc;
 
@@ -87,7 +88,7 @@ pub async fn listen(plan: &Listen) -> Result<()> {
                             &plan.rules,
                         )),
                     };
-                    let (outcome, _) = bridge(ours, socket, &plan.rules).await;
+                    let (outcome, _) = bridge(ours, socket, &plan.rules, pending()).await;
                     tell_end(&plan, &peer, &outcome);
                     if !plan.keep {
                         return outcome;
@@ -119,7 +120,7 @@ async fn serve(plan: &Listen, mut socket: Socket, peer: &Peer) -> Result<()> {
         .connect()
         .await?;
     let mut ours = Ours::new(child, &plan.rules);
-    let (outcome, _) = bridge(&mut ours, socket, &plan.rules).await;
+    let (outcome, _) = bridge(&mut ours, socket, &plan.rules, pending()).await;
     let status = ours.into_socket().wait().await?;
     if let Some(status) = status.filter(|status| !status.success()) {
         notice(plan.json, "command", format_args!("{peer}: the command ended with {status}"));

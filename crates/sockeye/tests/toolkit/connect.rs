@@ -4,7 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::process::{Command, Stdio};
 
 use crate::websocket::{self, BINARY as BYTES, CLOSE, TEXT};
-use crate::world::{BINARY, Running, run, said, tcp_peer};
+use crate::world::{BINARY, PATIENCE, Running, run, said, tcp_peer};
 
 #[test]
 fn what_is_said_to_an_echo_comes_back_over_every_kind() {
@@ -54,8 +54,9 @@ fn text_and_binary_are_what_was_asked_for_and_else_what_the_bytes_are() {
     let ran = run(&["connect", &at, "--text"], b"text\n\xff\n");
     assert_eq!(ran.code, 2, "{ran:?}");
     assert!(ran.errors.contains("--binary"), "{ran:?}");
-    // What came before the mistake was sent.
-    assert_eq!(peer.join().unwrap()[..], [(TEXT, b"text".to_vec())]);
+    // What came before the mistake was sent, and nobody takes the end for a good one.
+    let going_away = (CLOSE, 1001_u16.to_be_bytes().to_vec());
+    assert_eq!(peer.join().unwrap()[..], [(TEXT, b"text".to_vec()), going_away]);
     assert_eq!(run(&["connect", &at, "--text", "--binary"], b"").code, 2);
 }
 
@@ -218,6 +219,70 @@ fn a_reader_that_leaves_ends_the_command_though_its_input_goes_on() {
         let said = String::from_utf8(ended.stderr).unwrap();
         assert_eq!((ended.status.code(), said.as_str()), (Some(0), ""), "{at}");
     }
+}
+
+#[test]
+fn a_websocket_is_told_goodbye_when_a_signal_ends_the_command() {
+    use rustix::process::Signal;
+    for (number, told) in [(2, Signal::INT), (15, Signal::TERM)] {
+        let (at, peer) = websocket::peer(|mut frames| {
+            let first = frames.receive();
+            frames.send(TEXT, b"an answer");
+            let end = frames.receive().expect("a close");
+            frames.send(CLOSE, &end.1);
+            (first, end, frames.receive())
+        });
+        let mut client = Running::start(&["connect", &at, "--reconnect"]);
+        client.say(b"a question\n");
+        client.wait_for_output(|said| said == b"an answer\n");
+
+        rustix::process::kill_process(client.id(), told).unwrap();
+
+        assert_eq!(client.ended_by_signal(), Some(number));
+        let (first, end, behind) = peer.join().unwrap();
+        assert_eq!(first, Some((TEXT, b"a question".to_vec())));
+        assert_eq!(end, (CLOSE, 1001_u16.to_be_bytes().to_vec()));
+        assert_eq!(behind, None);
+    }
+}
+
+#[test]
+fn a_signal_that_was_ignored_from_the_start_stays_ignored() {
+    let (at, peer) = websocket::peer(|mut frames| {
+        frames.send(TEXT, b"here");
+        frames.receive()
+    });
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' INT; exec \"$0\" connect \"$1\"", BINARY, &at]);
+    let client = Running::start_in(&mut command);
+    client.wait_for_output(|said| said == b"here\n");
+
+    rustix::process::kill_process(client.id(), rustix::process::Signal::INT).unwrap();
+
+    client.goes_on_for(std::time::Duration::from_millis(300));
+    rustix::process::kill_process(client.id(), rustix::process::Signal::TERM).unwrap();
+    assert_eq!(client.ended_by_signal(), Some(15));
+    assert_eq!(peer.join().unwrap(), Some((CLOSE, 1001_u16.to_be_bytes().to_vec())));
+}
+
+#[test]
+fn a_peer_that_does_not_say_goodbye_is_not_waited_for_long() {
+    let (release, held) = std::sync::mpsc::channel();
+    let (at, peer) = websocket::peer(move |mut frames| {
+        frames.send(TEXT, b"here");
+        // It reads nothing and goes on living.
+        held.recv_timeout(PATIENCE).unwrap();
+    });
+    let client = Running::start(&["connect", &at]);
+    client.wait_for_output(|said| said == b"here\n");
+    let began = std::time::Instant::now();
+
+    rustix::process::kill_process(client.id(), rustix::process::Signal::TERM).unwrap();
+
+    assert_eq!(client.ended_by_signal(), Some(15));
+    assert!(began.elapsed() < PATIENCE / 2, "{:?}", began.elapsed());
+    release.send(()).unwrap();
+    peer.join().unwrap();
 }
 
 #[test]

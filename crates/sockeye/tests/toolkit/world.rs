@@ -126,6 +126,14 @@ impl Running {
         self.ended()
     }
 
+    /// Waits for its end, with its standard input open; the signal that ended it, if one did.
+    pub(crate) fn ended_by_signal(mut self) -> Option<i32> {
+        use std::os::unix::process::ExitStatusExt as _;
+        self.output.wait_for_end();
+        self.errors.wait_for_end();
+        self.child.wait().unwrap().signal()
+    }
+
     /// Waits for its end, with its standard input open.
     pub(crate) fn ended(mut self) -> Ran {
         let output = self.output.wait_for_end();
