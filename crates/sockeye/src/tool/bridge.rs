@@ -120,6 +120,8 @@ enum InputEnd {
     Told,
     /// The peer takes no more.
     Refused(Error),
+    /// In a mistake, which is told when what was sent before it has been answered.
+    Broken(Error),
 }
 
 /// Joins our end and a peer until both directions have ended, the connection breaks, or it is to stop.
@@ -170,7 +172,7 @@ async fn goodbye(receive: &mut ReceiveHalf, send: &mut SendHalf) {
         // A peer that waits for its words to be taken reads nothing until they are. RFC 6455, 7.1.1: a close is answered, and
         // only then the connection ends.
         let hear = async { while matches!(receive.recv().await, Ok(Some(_))) {} };
-        let (_, ()) = tokio::join!(send.finish_with(Close { code: Some(1001), reason: String::new() }), hear);
+        let (_, ()) = tokio::join!(send.finish_with(Close::new(1001, "")), hear);
     };
     let _ = timeout(GOODBYE, both).await;
 }
@@ -212,7 +214,7 @@ async fn join(
             };
             return match rest {
                 Some(Err(error)) => Err(error),
-                Some(Ok(InputEnd::Refused(error))) => Err(error),
+                Some(Ok(InputEnd::Refused(error) | InputEnd::Broken(error))) => Err(error),
                 _ => Ok(Heard::Everything),
             };
         }
@@ -221,6 +223,19 @@ async fn join(
     let refused = match input_end {
         InputEnd::Refused(error) => Some(error),
         InputEnd::Told => None,
+        InputEnd::Broken(error) => {
+            let answered = silence(rules.wait, Instant::now(), counters);
+            // A peer that always has something to say must not keep the mistake from being told.
+            let limit = rules.linger.unwrap_or(LAST_WORDS.max(rules.wait));
+            let _ = timeout(limit, async {
+                tokio::select! {
+                    _ = &mut inwards => {}
+                    () = answered => {}
+                }
+            })
+            .await;
+            return Err(error);
+        }
     };
     let ended = Instant::now();
     let limit = async {
@@ -314,7 +329,8 @@ async fn outwards(
             None => {}
         }
         if let Some(why) = broken.take() {
-            return Err(Error::new(ErrorKind::Usage, name, format!("our input: {why}")));
+            let error = Error::new(ErrorKind::Usage, name, format!("our input: {why}"));
+            return Ok(InputEnd::Broken(error));
         }
         if let Some(close) = input.ended.clone() {
             if waits {
@@ -343,11 +359,13 @@ async fn outwards(
 
 /// A peer that takes no more may still have said something that is to be read first.
 fn refused(error: Error, shape: Shape) -> Result<InputEnd> {
-    // Of datagrams this says that one does not fit: there is no end that could be refused.
-    if error.kind() == ErrorKind::EndedEarly && shape != Shape::Datagram {
-        return Ok(InputEnd::Refused(error));
+    match error.kind() {
+        ErrorKind::EndedEarly if shape != Shape::Datagram => Ok(InputEnd::Refused(error)),
+        // A message that cannot be sent there. Of datagrams the first says that one does not fit: they have no end that could
+        // be refused.
+        ErrorKind::EndedEarly | ErrorKind::Usage => Ok(InputEnd::Broken(error)),
+        _ => Err(error),
     }
-    Err(error)
 }
 
 /// From the peer to our stream.

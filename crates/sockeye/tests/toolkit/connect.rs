@@ -247,6 +247,45 @@ fn a_websocket_is_told_goodbye_when_a_signal_ends_the_command() {
 }
 
 #[test]
+fn what_came_before_a_mistake_in_the_input_is_answered_before_it_is_told() {
+    let good = "{\"kind\":\"text\",\"data\":\"good\"}\n";
+    let multiline = "{\"kind\":\"text\",\"data\":\"two\\nlines\"}\n";
+    for (address, bad, wait) in [
+        ("ws://127.0.0.1:0/", "no message\n", "20s"),
+        ("len+tcp:127.0.0.1:0", "no message\n", "20s"),
+        // What cannot be sent there is a mistake of the input, too.
+        ("lines+tcp:127.0.0.1:0", multiline, "20s"),
+        // A peer without an end.
+        ("udp:127.0.0.1:0", "no message\n", "2s"),
+    ] {
+        let answer = "sleep 0.3; exec head -n 2";
+        let (_listening, at) = Running::listen(&["--keep", address, "--", "sh", "-c", answer]);
+        let mut client = Running::start(&["connect", "--frame", "jsonl", "--wait", wait, &at]);
+
+        client.say(format!("{good}{good}{bad}{good}").as_bytes());
+        let ran = client.ended();
+
+        assert_eq!(ran.code, 2, "{at} {ran:?}");
+        // As text, or as bytes in base64.
+        let answers = ran.text().matches("good").count() + ran.text().matches("Z29vZA").count();
+        assert_eq!(answers, 2, "{at} {ran:?}");
+    }
+}
+
+#[test]
+fn a_mistake_in_the_input_is_told_though_the_peer_talks_on() {
+    let talk = "while sleep 0.02; do echo chatter; done";
+    let (_listening, at) = Running::listen(&["--keep", "ws://127.0.0.1:0/", "--", "sh", "-c", talk]);
+    let mut client = Running::start(&["connect", "--frame", "jsonl", &at, "--linger", "1s"]);
+
+    client.say(b"no message\n");
+    let ran = client.ended();
+
+    assert_eq!(ran.code, 2, "{ran:?}");
+    assert!(ran.errors.contains("not a message"), "{ran:?}");
+}
+
+#[test]
 fn a_signal_that_was_ignored_from_the_start_stays_ignored() {
     let (at, peer) = websocket::peer(|mut frames| {
         frames.send(TEXT, b"here");
