@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::join::{Join, parse_time, set_timeout};
+use super::join::{Join, check_timeout, parse_time};
 use super::{Exit, Failure};
 use crate::address::{Address, Shape};
 use crate::net::Message;
@@ -57,12 +57,14 @@ impl Connect {
     pub(super) fn run(self) -> Result<(), Failure> {
         let rules = self.join.rules(&self.address, true, self.json);
         let mut address = self.address;
+        let name = address.shown();
         if let Some(timeout) = self.timeout {
-            set_timeout(&mut address, timeout)?;
+            check_timeout(&address)?;
+            address.options.timeout = Some(timeout);
         }
         let is_websocket = address.options_known().any(|(name, ..)| name == "subprotocol");
         if !(is_websocket || self.header.is_empty() && self.subprotocol.is_empty()) {
-            let why = format!("{}: --header and --subprotocol are for WebSockets", address.shown());
+            let why = format!("{name}: --header and --subprotocol are for WebSockets");
             return Err(Failure::new(Exit::Usage, why));
         }
         if !self.subprotocol.is_empty() {
@@ -89,8 +91,15 @@ impl Connect {
             let words = "any certificate is trusted: whoever is in between can read and change everything";
             tool::notice(self.json, "note", words);
         }
-        let plan =
-            tool::Connect { address, headers: self.header, hello, reconnect: self.reconnect, rules, stats };
+        let plan = tool::Connect {
+            address,
+            name,
+            headers: self.header,
+            hello,
+            reconnect: self.reconnect,
+            rules,
+            stats,
+        };
         Ok(tool::run(tool::connect(&plan))?)
     }
 }

@@ -73,12 +73,11 @@ pub(super) fn parse_time(text: &str) -> Result<Duration, String> {
     parse_milliseconds(text).map(Duration::from_millis)
 }
 
-/// Bounds each step of connecting to an address.
-pub(super) fn set_timeout(address: &mut Address, timeout: Duration) -> Result<(), Failure> {
+/// Whether there are steps of connecting that `--timeout` could bound.
+pub(super) fn check_timeout(address: &Address) -> Result<(), Failure> {
     if !address.options_known().any(|(name, ..)| name == "timeout") {
         let why = format!("{}: --timeout has no step to bound there", address.shown());
         return Err(Failure::new(Exit::Usage, why));
     }
-    address.options.timeout = Some(timeout);
     Ok(())
 }

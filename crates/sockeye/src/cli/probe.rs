@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::Failure;
-use super::join::{parse_time, set_timeout};
+use super::join::{check_timeout, parse_time};
 use crate::address::Address;
 use crate::net::Message;
 use crate::tool;
@@ -47,15 +47,13 @@ pub(super) struct Probe {
 impl Probe {
     pub(super) fn run(self) -> Result<(), Failure> {
         let json = self.json;
-        let mut addresses = self.addresses;
-        if let Some(timeout) = self.timeout {
-            for address in &mut addresses {
-                set_timeout(address, timeout)?;
-            }
+        if self.timeout.is_some() {
+            self.addresses.iter().try_for_each(check_timeout)?;
         }
         let plan = tool::Probe {
-            addresses,
+            addresses: self.addresses,
             wait: self.wait,
+            timeout: self.timeout,
             first_byte: self.first_byte,
             send: self.send.map(|text| Message::text(format!("{text}\n"))),
             certificate_days: self.certificate_days,

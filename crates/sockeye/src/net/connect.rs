@@ -84,6 +84,8 @@ impl<T: ToAddress + ?Sized> ToAddress for &T {
 #[derive(Clone)]
 pub struct Connector {
     address: Address,
+    /// What it is called in errors, if not by its address.
+    name: Option<String>,
     headers: Vec<(String, String)>,
     environment: Vec<(String, String)>,
 }
@@ -103,7 +105,15 @@ impl Connector {
     /// assert!(Connector::new("localhost").is_err());
     /// ```
     pub fn new(address: impl ToAddress) -> Result<Connector> {
-        Ok(Connector { address: address.to_address()?, headers: Vec::new(), environment: Vec::new() })
+        let address = address.to_address()?;
+        Ok(Connector { address, name: None, headers: Vec::new(), environment: Vec::new() })
+    }
+
+    /// Calls it in errors by an address as it was given, of which another was made.
+    #[must_use]
+    pub(crate) fn named(mut self, name: impl Into<String>) -> Connector {
+        self.name = Some(name.into());
+        self
     }
 
     /// Adds a header to the request of a WebSocket. Its value is not shown anywhere.
@@ -183,13 +193,17 @@ impl Connector {
     pub async fn connect_timed(self) -> (Result<Socket>, Timings) {
         let mut timings = Timings::default();
         let outcome = self.build(&mut timings).await;
+        let outcome = match self.name {
+            Some(name) => outcome.map_err(|error| error.about(name)),
+            None => outcome,
+        };
         (outcome, timings)
     }
 
     async fn build(&self, timings: &mut Timings) -> Result<Socket> {
         let address = &self.address;
         let kind = Kind::of(address)?;
-        let name = address.shown();
+        let name = self.name.clone().unwrap_or_else(|| address.shown());
         let core = match &address.base {
             Base::Udp(at) => {
                 let datagram = timed(&mut timings.connect, connect_udp(address, at)).await?;

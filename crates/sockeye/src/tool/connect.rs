@@ -23,6 +23,8 @@ const STEADY: Duration = Duration::from_secs(10);
 pub struct Connect {
     /// Where to.
     pub address: Address,
+    /// What it is called: the address as it was given.
+    pub name: String,
     /// Headers of a WebSocket's request.
     pub headers: Vec<(String, String)>,
     /// What is said first, on each connection.
@@ -50,7 +52,8 @@ pub enum Stats {
 /// # Errors
 /// Those of connecting, and of an end that was not in good order.
 pub async fn connect(plan: &Connect) -> Result<()> {
-    if Kind::of(&plan.address)?.traits().close_reason {
+    let kind = Kind::of(&plan.address).map_err(|error| error.about(&plan.name))?;
+    if kind.traits().close_reason {
         until_signal(|stop| again_and_again(plan, stop)).await
     } else {
         // The kernel tells the end of everything else.
@@ -63,7 +66,7 @@ async fn again_and_again(plan: &Connect, mut stop: Stop) -> Result<()> {
     let mut ours = Ours::new(Socket::connect(Address::new(Base::Standard)).await?, &plan.rules);
     loop {
         let began = Instant::now();
-        let mut connector = Connector::new(&plan.address)?;
+        let mut connector = Connector::new(&plan.address)?.named(&plan.name);
         for (name, value) in &plan.headers {
             connector = connector.header(name, value);
         }
@@ -77,7 +80,7 @@ async fn again_and_again(plan: &Connect, mut stop: Stop) -> Result<()> {
             Err(error) => (Err(error), Tally::default()),
         };
         if let Some(stats) = plan.stats {
-            tell_stats(stats, &plan.address, &timings, began.elapsed(), tally, outcome.as_ref().err());
+            tell_stats(stats, &plan.name, &timings, began.elapsed(), tally, outcome.as_ref().err());
         }
         // What was sent and is over is not said again.
         let goes_on = plan.reconnect && !ours.is_spent() && outcome.as_ref().err().is_none_or(is_passing);
@@ -91,7 +94,7 @@ async fn again_and_again(plan: &Connect, mut stop: Stop) -> Result<()> {
         let wait = pause.mul_f64(0.5 + 0.5 * fraction());
         let why = match outcome {
             Err(error) => error.to_string(),
-            Ok(()) => format!("{}: the peer ended", plan.address.shown()),
+            Ok(()) => format!("{}: the peer ended", plan.name),
         };
         let words = format_args!("{why}; connecting again in {} ms", wait.as_millis());
         notice(plan.rules.json, "again", words);
@@ -138,7 +141,7 @@ pub(super) fn fraction() -> f64 {
 
 fn tell_stats(
     stats: Stats,
-    address: &Address,
+    name: &str,
     timings: &Timings,
     whole: Duration,
     tally: Tally,
@@ -149,7 +152,7 @@ fn tell_stats(
         timings.steps().map(|(name, time)| (format!("{name}_ms"), json!(milliseconds(time)))).collect();
     match stats {
         Stats::Json => super::run::tell_json(&json!({
-            "address": address.shown(),
+            "address": name,
             "steps": steps,
             "whole_ms": milliseconds(whole),
             "sent": tally.sent,

@@ -19,6 +19,8 @@ pub struct Probe {
     pub addresses: Vec<Address>,
     /// Try again for so long.
     pub wait: Option<Duration>,
+    /// How long each step of connecting may take, if not as long as the address says.
+    pub timeout: Option<Duration>,
     /// Wait so long for a first byte, after saying this.
     pub first_byte: Option<Duration>,
     /// What is said before the first byte is waited for.
@@ -98,8 +100,9 @@ async fn once(plan: &Probe, address: &Address, left: Option<Duration>, attempts:
     }
     let mut bounded = address.clone();
     let has_steps = address.options_known().any(|(name, ..)| name == "timeout");
-    if let Some(left) = left.filter(|_| has_steps) {
-        bounded.options.timeout = Some(left.min(address.options.timeout.unwrap_or(left)));
+    if has_steps {
+        let asked = plan.timeout.or(address.options.timeout);
+        bounded.options.timeout = left.into_iter().chain(asked).min();
     }
     let address = &bounded;
     let (connected, timings) = match Connector::new(address) {

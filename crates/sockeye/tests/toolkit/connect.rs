@@ -4,7 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::process::{Command, Stdio};
 
 use crate::websocket::{self, BINARY as BYTES, CLOSE, TEXT};
-use crate::world::{BINARY, PATIENCE, Running, run, said, tcp_peer};
+use crate::world::{BINARY, PATIENCE, Running, closed_port, full_port, run, said, tcp_peer};
 
 #[test]
 fn what_is_said_to_an_echo_comes_back_over_every_kind() {
@@ -335,6 +335,31 @@ fn what_an_address_names_and_is_not_there_is_told_for_what_it_is() {
 
         assert_eq!(ran.code, code, "{ran:?}");
         assert!(ran.errors.contains(address) && ran.errors.contains(said), "{ran:?}");
+    }
+}
+
+#[test]
+fn errors_name_the_address_as_it_was_given() {
+    let full = full_port();
+    let (tcp, closed) = (format!("tcp:{}", full.at), format!("ws://127.0.0.1:{}/live", closed_port()));
+    let taken = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let udp = format!("udp:{}", taken.local_addr().unwrap());
+    for (arguments, code, address) in [
+        (&["connect", "--timeout", "200ms", "--stats", "--json", &tcp][..], 5, &tcp),
+        (&["connect", "--timeout", "20s", &closed], 4, &closed),
+        (&["connect", "--subprotocol", "chat", &closed], 4, &closed),
+        (&["probe", "--timeout", "200ms", &tcp], 5, &tcp),
+        (&["probe", "--timeout", "20s", "--json", &closed], 4, &closed),
+        (&["relay", &format!("listen:{udp}"), "-"], 11, &udp),
+    ] {
+        let ran = run(arguments, b"");
+
+        assert_eq!(ran.code, code, "{arguments:?} {ran:?}");
+        let told = format!("{}{}", ran.text(), ran.errors);
+        assert!(told.contains(&format!("{address}: ")), "{arguments:?} {ran:?}");
+        for made in ["timeout=2", "subprotocol=", "receive-buffer="] {
+            assert!(!told.contains(made), "{arguments:?} {ran:?}");
+        }
     }
 }
 

@@ -71,9 +71,9 @@ pub(super) async fn pairs(plan: &Relay, shared: &Arc<Shared>) -> Result<()> {
         Role::Connect => (End::Right, &plan.left),
     };
     let near_address = if near == End::Left { &plan.left.address } else { &plan.right.address };
-    let mut listener = Listener::bind(prepared(near_address)).await?;
+    let mut listener = bind(near_address).await?;
     let mut second = match far.role {
-        Role::Listen => Some(Listener::bind(prepared(&far.address)).await?),
+        Role::Listen => Some(bind(&far.address).await?),
         Role::Connect => None,
     };
     announce(&listener, near_address, shared);
@@ -137,6 +137,10 @@ pub(super) async fn pairs(plan: &Relay, shared: &Arc<Shared>) -> Result<()> {
     Ok(())
 }
 
+async fn bind(address: &Address) -> Result<Listener> {
+    Listener::bind(prepared(address)).await.map_err(|error| error.about(address.shown()))
+}
+
 /// Waits for a place, and for somebody to take it.
 async fn accept(
     listener: &mut Listener,
@@ -182,7 +186,7 @@ async fn dial(plan: &Relay, address: &Address, peer: Option<&Peer>, shared: &Sha
     let until = plan.retry.map(|retry| Instant::now() + retry);
     let mut pause = PAUSE_MIN;
     loop {
-        let mut connector = Connector::new(prepared(address))?;
+        let mut connector = Connector::new(prepared(address))?.named(address.shown());
         if let Some(peer) = peer {
             connector = connector.environment("SOCKEYE_PEER", peer.to_string());
         }
