@@ -36,12 +36,18 @@ struct Delivery<'a> {
 
 impl Hub {
     /// Gives a message to everybody here who hears its channel. Returns whether there is anybody.
+    #[inline]
     pub(crate) fn fan_out(&mut self, index: u32, message: &Arc<Message>) -> bool {
         self.refresh_matched(index);
         let channel = self.channels.get(index);
-        if channel.exact.is_empty() && channel.matched.is_empty() {
-            return false;
+        let is_heard = !channel.exact.is_empty() || !channel.matched.is_empty();
+        if is_heard {
+            self.offer_to_all(index, message);
         }
+        is_heard
+    }
+
+    fn offer_to_all(&mut self, index: u32, message: &Arc<Message>) {
         let stamp = self.next_stamp();
         let channel = self.channels.get_mut(index);
         let mut delivery = Delivery {
@@ -84,7 +90,6 @@ impl Hub {
         if self.clients.outbox_bytes > self.limits.outbox_total_bytes_max {
             self.reclaim(None);
         }
-        true
     }
 
     /// Everybody here who hears a channel, with the options that win.

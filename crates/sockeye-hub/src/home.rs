@@ -290,7 +290,21 @@ impl Hub {
     }
 
     /// Lets go of the oldest messages while all history together is over its bound.
+    #[inline]
     pub(crate) fn keep_totals(&mut self, now: Now) {
+        let is_over = self.totals.bytes > self.limits.history_total_bytes_max;
+        if is_over || self.totals.order.len() > self.marks_max() {
+            self.let_go(now);
+        }
+    }
+
+    /// Marks of messages that are gone are dropped before they are more than those that stand for something.
+    #[inline]
+    fn marks_max(&self) -> usize {
+        2 * (self.totals.messages + self.channels.len()) + 1024
+    }
+
+    fn let_go(&mut self, now: Now) {
         while self.totals.bytes > self.limits.history_total_bytes_max {
             let Some(mark) = self.totals.order.pop_front() else { break };
             if self.channels.get_if_same(mark.channel, mark.generation).is_none() {
@@ -314,8 +328,7 @@ impl Hub {
                 }
             }
         }
-        // Marks of messages that are gone are dropped before they are more than those that stand for something.
-        if self.totals.order.len() > 2 * (self.totals.messages + self.channels.len()) + 1024 {
+        if self.totals.order.len() > self.marks_max() {
             let Self { channels, totals, .. } = self;
             totals.order.retain(|mark| {
                 let channel = channels.get_if_same(mark.channel, mark.generation);

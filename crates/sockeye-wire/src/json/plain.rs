@@ -164,7 +164,11 @@ pub(super) fn plain_nested(bytes: &[u8], mut at: usize) -> Option<(usize, bool)>
 
 #[inline]
 pub(super) fn plain_white_space(bytes: &[u8], mut at: usize) -> usize {
-    while let Some(b' ' | b'\t' | b'\n' | b'\r') = bytes.get(at) {
+    // Mostly there is none.
+    while let Some(&byte) = bytes.get(at)
+        && byte <= b' '
+        && matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
+    {
         at += 1;
     }
     at

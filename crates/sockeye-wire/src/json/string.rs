@@ -47,18 +47,17 @@ pub(super) fn plain_run(bytes: &[u8]) -> usize {
 /// The same for what is not that short.
 #[inline(never)]
 fn long_plain_run(bytes: &[u8]) -> usize {
-    let mut at = 0;
-    while let Some(chunk) = bytes[at..].first_chunk::<8>() {
-        let special = special_bytes(u64::from_le_bytes(*chunk));
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (index, word) in words.iter().enumerate().take(SHORT_BYTES_MAX / 8) {
+        let special = special_bytes(u64::from_le_bytes(*word));
         if special != 0 {
-            return at + special.trailing_zeros() as usize / 8;
-        }
-        at += 8;
-        if at == SHORT_BYTES_MAX {
-            return at + very_long_plain_run(&bytes[at..]);
+            return 8 * index + special.trailing_zeros() as usize / 8;
         }
     }
-    at + short_plain_run(&bytes[at..])
+    if words.len() >= SHORT_BYTES_MAX / 8 {
+        return SHORT_BYTES_MAX + very_long_plain_run(&bytes[SHORT_BYTES_MAX..]);
+    }
+    8 * words.len() + short_plain_run(rest)
 }
 
 /// Beyond so many bytes it is worth while to look for the end first, and for control characters before it afterwards:
