@@ -194,6 +194,13 @@ impl Framed {
                         "a message with a line break does not fit on a line: len+ carries any".into(),
                     );
                 }
+                // It would be taken for a part of the line's end.
+                if bytes.ends_with(b"\r") {
+                    return refuse(
+                        "a message that ends with a carriage return does not fit on a line: len+ carries any"
+                            .into(),
+                    );
+                }
                 bytes.push(b'\n');
                 self.outgoing.put(bytes, |_| {});
             }
@@ -239,4 +246,162 @@ fn read_line(line: &[u8], bytes_max: usize) -> std::result::Result<Item, String>
 
 fn too_large(bytes_max: usize) -> String {
     format!("a message of more than {bytes_max} bytes: message-max=SIZE allows more")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::io::Read as _;
+    use std::os::unix::net::UnixStream as StdStream;
+
+    use proptest::prelude::*;
+    use tokio::net::UnixStream;
+    use tokio::runtime::{Builder, Runtime};
+
+    use super::*;
+
+    type Make = fn(Transport, usize) -> Framed;
+
+    const ALL: [Make; 3] = [Framed::lines, Framed::length, Framed::json_lines];
+    const BYTES_MAX: usize = 1_000;
+
+    proptest! {
+        #[test]
+        fn any_bytes_in_any_cuts_decode_the_same_and_within_the_bound(
+            stream in prop::collection::vec(morsel(), 0..12).prop_map(|morsels| morsels.concat()),
+            cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..8),
+            bytes_max in 0..40_usize,
+        ) {
+            let runtime = runtime();
+            let _inside = runtime.enter();
+            for make in ALL {
+                let whole = decode(make, bytes_max, &[&stream]);
+
+                let in_pieces = decode(make, bytes_max, &cut(&stream, &cuts));
+
+                prop_assert_eq!(&in_pieces, &whole);
+                for item in whole.0 {
+                    prop_assert!(!matches!(item, Item::Message(message) if message.bytes.len() > bytes_max));
+                }
+            }
+        }
+
+        #[test]
+        fn what_is_sent_is_decoded_the_same_in_any_cuts_or_refused(
+            messages in prop::collection::vec(message(), 0..6),
+            cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..8),
+        ) {
+            let runtime = runtime();
+            let _inside = runtime.enter();
+            for make in ALL {
+                let (ours, mut theirs) = StdStream::pair().expect("a pair");
+                let mut sender = make(transport(ours), BYTES_MAX);
+                let mut expected = Vec::new();
+                for message in &messages {
+                    match sender.start_send("test", message.clone()) {
+                        Ok(()) => expected.push(Item::Message(received(&sender, message))),
+                        Err(error) => {
+                            prop_assert_eq!(error.kind(), ErrorKind::Usage);
+                            prop_assert!(may_be_refused(&sender, message), "{error}");
+                        }
+                    }
+                    runtime.block_on(poll_fn(|cx| sender.poll_flush(cx))).expect("room");
+                }
+                let close = Close::new(4_000, "that was all");
+                runtime.block_on(poll_fn(|cx| sender.poll_finish(&close, cx))).expect("room");
+                if matches!(sender.framing, Framing::JsonLines(_)) {
+                    expected.push(Item::Close(close));
+                }
+                let mut stream = Vec::new();
+                theirs.read_to_end(&mut stream).expect("its end");
+
+                let decoded = decode(make, BYTES_MAX, &cut(&stream, &cuts));
+
+                prop_assert_eq!(decoded, (expected, None));
+            }
+        }
+    }
+
+    /// Pieces of streams, good and bad, of which the framings make something.
+    fn morsel() -> impl Strategy<Value = Vec<u8>> {
+        prop_oneof![
+            prop::collection::vec(any::<u8>(), 0..60),
+            prop::collection::vec(prop::sample::select(&b"a\r\n\0\x01\x05"[..]), 0..60),
+            prop::collection::vec(any::<u8>(), 0..50)
+                .prop_map(|bytes| { [&(bytes.len() as u32).to_be_bytes()[..], &bytes].concat() }),
+            message().prop_map(|message| {
+                let mut line = Vec::new();
+                jsonl::write_message(&message, &mut line);
+                line
+            }),
+            Just(b"{\"kind\":\"close\",\"code\":4000}\r\n".to_vec()),
+        ]
+    }
+
+    fn message() -> impl Strategy<Value = Message> {
+        prop_oneof![
+            "[a\r\n\"é]{0,20}".prop_map(Message::text),
+            prop::collection::vec(any::<u8>(), 0..80).prop_map(Message::binary),
+            prop::collection::vec(any::<u8>(), 0..80).prop_map(Message::ping),
+        ]
+    }
+
+    /// How a message arrives: only JSON lines tell the kind.
+    fn received(sender: &Framed, message: &Message) -> Message {
+        match sender.framing {
+            Framing::JsonLines(_) => message.clone(),
+            Framing::Lines(_) | Framing::Length => Message::binary(message.bytes.clone()),
+        }
+    }
+
+    fn may_be_refused(sender: &Framed, message: &Message) -> bool {
+        let is_line = !message.bytes.contains(&b'\n') && !message.bytes.ends_with(b"\r");
+        match sender.framing {
+            Framing::Lines(_) => message.kind == MessageKind::Ping || !is_line,
+            Framing::Length => message.kind == MessageKind::Ping,
+            Framing::JsonLines(_) => false,
+        }
+    }
+
+    /// Everything in the pieces, up to the first mistake; what is held between them is checked.
+    fn decode(make: Make, bytes_max: usize, pieces: &[&[u8]]) -> (Vec<Item>, Option<String>) {
+        let (ours, _theirs) = StdStream::pair().expect("a pair");
+        let mut framed = make(transport(ours), bytes_max);
+        let mut items = Vec::new();
+        for piece in pieces {
+            framed.input.extend_from_slice(piece);
+            loop {
+                match framed.decode() {
+                    Ok(Some(item)) => items.push(item),
+                    Ok(None) => break,
+                    Err(why) => return (items, Some(why)),
+                }
+            }
+            let held = framed.input.len();
+            let held_max = if matches!(framed.framing, Framing::Length) { 3 + bytes_max.max(1) } else { 0 };
+            assert!(held <= held_max, "{held} bytes are held");
+        }
+        match framed.last() {
+            Ok(last) => items.extend(last),
+            Err(why) => return (items, Some(why)),
+        }
+        (items, None)
+    }
+
+    fn cut<'a>(stream: &'a [u8], cuts: &[prop::sample::Index]) -> Vec<&'a [u8]> {
+        let mut places: Vec<usize> = cuts.iter().map(|cut| cut.index(stream.len() + 1)).collect();
+        places.extend([0, stream.len()]);
+        places.sort_unstable();
+        places.windows(2).map(|pair| &stream[pair[0]..pair[1]]).collect()
+    }
+
+    fn runtime() -> Runtime {
+        Builder::new_current_thread().enable_io().build().expect("a runtime")
+    }
+
+    /// To be called inside a runtime.
+    fn transport(stream: StdStream) -> Transport {
+        stream.set_nonblocking(true).expect("a socket can be");
+        Transport::Unix(UnixStream::from_std(stream).expect("a runtime"))
+    }
 }
