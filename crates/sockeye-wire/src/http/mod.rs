@@ -1,11 +1,12 @@
-//! HTTP/1.1 from the server's side (RFC 9112), and event streams from both.
+//! HTTP/1.1 (RFC 9112): the server's side, one exchange from the client's, and event streams from both.
 //!
 //! Heads are parsed where they lie, bodies are decoded piece by piece, answers are appended to a buffer. Whatever two
 //! HTTP programs could read differently is refused with a status and a reason, because behind a proxy such a message
-//! smuggles a request: the head is checked for it before its fields mean anything. HTTP/2, compression, ranges and
-//! the client's side are absent.
+//! smuggles a request: the head is checked for it before its fields mean anything. HTTP/2, compression and ranges
+//! are absent.
 
 mod body;
+mod client;
 mod request;
 mod response;
 mod sse;
@@ -14,6 +15,10 @@ mod target;
 use std::borrow::Cow;
 
 pub use body::{BodyDecoder, write_chunk, write_last_chunk};
+pub use client::{
+    ANSWER_HEAD_BYTES_MAX, Answer, AnswerBody, AnswerError, RequestBody, RequestError, parse_answer,
+    write_request,
+};
 pub use request::{Body, HeadFinder, HeadLimits, RequestHead, parse_head, parse_whole_head};
 pub use response::{ResponseHead, reason_phrase, write_continue};
 pub use sse::{Event, EventDecoder, EventError, write_comment, write_event, write_retry};

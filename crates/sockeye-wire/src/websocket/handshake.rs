@@ -18,7 +18,7 @@ const ACCEPT_GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 pub(super) const SUBPROTOCOLS_MAX: usize = 32;
 
 /// The head of a response that is not complete within this many bytes is refused.
-pub(super) const RESPONSE_HEAD_BYTES_MAX: usize = 16 * 1024;
+pub(super) const RESPONSE_HEAD_BYTES_MAX: usize = crate::http::ANSWER_HEAD_BYTES_MAX;
 
 /// Headers that a response may have; more are refused.
 const RESPONSE_HEADERS_MAX: usize = 64;
@@ -399,7 +399,7 @@ pub(super) fn elements(list: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// RFC 9110, 5.6.2.
-pub(super) fn is_token(bytes: &[u8]) -> bool {
+pub(crate) fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty()
         && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte))
 }

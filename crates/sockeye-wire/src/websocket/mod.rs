@@ -23,6 +23,7 @@ mod properties;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use self::handshake::is_token;
 pub use self::{
     deflate::{ALONE_WINDOW_BITS, Compressor, compress_alone},
     extension::{Deflate, DeflateOffer, DeflateTerms},

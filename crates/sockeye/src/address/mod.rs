@@ -308,8 +308,8 @@ impl Base {
             Base::Unix(_) | Base::UnixDatagram(_) | Base::Seqpacket(_) => Parts::UNIX,
             Base::WebSocket(url) if url.secure => Parts::TCP.and(Parts::TLS).and(Parts::WEBSOCKET),
             Base::WebSocket(_) => Parts::TCP.and(Parts::WEBSOCKET),
-            Base::Http(url) if url.secure => Parts::TCP.and(Parts::TLS),
-            Base::Http(_) => Parts::TCP,
+            Base::Http(url) if url.secure => Parts::TCP.and(Parts::TLS).and(Parts::HTTP),
+            Base::Http(_) => Parts::TCP.and(Parts::HTTP),
             Base::Ip(_) => Parts::RAW_IP,
             Base::Packet(_) | Base::Exec(_) | Base::Shell(_) | Base::Descriptor(_) | Base::Standard => {
                 Parts::NONE

@@ -29,6 +29,7 @@ impl Parts {
     pub(super) const PROXY: Parts = Parts(1 << 9);
     /// What makes messages out of a stream, or has them by itself.
     pub(super) const FRAMED: Parts = Parts(1 << 10);
+    pub(super) const HTTP: Parts = Parts(1 << 11);
     const IP: Parts = Parts::TCP.and(Parts::UDP);
 
     pub(super) const fn and(self, other: Parts) -> Parts {
@@ -41,13 +42,14 @@ impl Parts {
 
     /// In words, for who used an option elsewhere.
     fn names(self) -> String {
-        const NAMES: [(Parts, &str); 11] = [
+        const NAMES: [(Parts, &str); 12] = [
             (Parts::TCP, "tcp"),
             (Parts::UDP, "udp"),
             (Parts::UNIX, "unix"),
             (Parts::TLS, "tls"),
             (Parts::WEBSOCKET, "ws"),
             (Parts::WEBSOCKET_LAYER, "ws+"),
+            (Parts::HTTP, "http"),
             (Parts::CHANNEL, "ch"),
             (Parts::FILE, "file"),
             (Parts::RAW_IP, "ip"),
@@ -139,8 +141,9 @@ options! {
     origin: String, "origin", Parts::WEBSOCKET, "none", "The web page that a browser would name.";
     deflate: bool, "deflate", Parts::WEBSOCKET, "false", "Offer to the server, or accept from clients, that messages are compressed (permessage-deflate).";
     message_max: usize, "message-max", Parts::WEBSOCKET.and(Parts::FRAMED), "64MiB", "The largest message that is accepted. A larger one ends the connection.";
-    token: Source, "token", Parts::WEBSOCKET, "none", "Where the bearer token is: env:NAME or file:PATH.";
-    password: Source, "password", Parts::WEBSOCKET.and(Parts::PROXY), "none", "Where the password of USER@ is: env:NAME or file:PATH.";
+    method: String, "method", Parts::HTTP, "GET; POST when there is input", "The method of the request.";
+    token: Source, "token", Parts::WEBSOCKET.and(Parts::HTTP), "none", "Where the bearer token is: env:NAME or file:PATH.";
+    password: Source, "password", Parts::WEBSOCKET.and(Parts::PROXY).and(Parts::HTTP), "none", "Where the password of USER@ is: env:NAME or file:PATH.";
     last: u64, "last", Parts::CHANNEL, "0", "Begin with this many of the newest messages.";
     since: String, "since", Parts::CHANNEL, "none", "Begin after this position.";
     own: bool, "own", Parts::CHANNEL, "true", "Hear one's own messages too.";

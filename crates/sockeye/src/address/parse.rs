@@ -236,10 +236,7 @@ fn check_layers(layers: &[Layer], base: &Base) -> Result<(), String> {
 /// Checks what no single option can know.
 fn check_options(options: &Options, address: &Address) -> Result<(), &'static str> {
     let parts = address.parts();
-    if options.user.is_some()
-        && !parts.meets(Parts::WEBSOCKET.and(Parts::PROXY))
-        && !matches!(address.base, Base::Http(_))
-    {
+    if options.user.is_some() && !parts.meets(Parts::WEBSOCKET.and(Parts::PROXY).and(Parts::HTTP)) {
         return Err("nobody asks for a user's name there: leave USER@ out");
     }
     if options.password.is_some() && options.user.is_none() {

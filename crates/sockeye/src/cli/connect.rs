@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::join::{Join, check_timeout, parse_time};
 use super::{Exit, Failure};
-use crate::address::{Address, Shape};
+use crate::address::{Address, Base, Shape};
 use crate::net::Message;
 use crate::tool::{self, Stats};
 
@@ -18,6 +18,7 @@ use crate::tool::{self, Stats};
     printf ping | sockeye connect udp:192.0.2.7:9            prints the reply\n  \
     sockeye connect wss://example.org/live                   each line is a message\n  \
     sockeye connect --frame jsonl ws://localhost:7000/ < in.jsonl > out.jsonl\n  \
+    sockeye connect https://example.org/ < /dev/null         GET; with input it is a POST\n  \
     sockeye connect 'wss://example.org/live#token=env:TOKEN' --reconnect --hello '{\"sub\":\"a\"}'\n\n\
     The end of input is told to the peer, whose answer is awaited without a limit (--linger sets one). Where that\n\
     cannot be told, by datagrams and WebSockets, answers are awaited until none has come for --wait.\n\
@@ -27,7 +28,7 @@ pub(super) struct Connect {
     address: Address,
     #[command(flatten)]
     join: Join,
-    /// Add a header to a WebSocket's request
+    /// Add a header to the request of a WebSocket or of http:
     #[arg(long, value_name = "NAME: VALUE", value_parser = parse_header)]
     header: Vec<(String, String)>,
     /// Offer a subprotocol of WebSocket; may be given several times
@@ -63,8 +64,9 @@ impl Connect {
             address.options.timeout = Some(timeout);
         }
         let is_websocket = address.options_known().any(|(name, ..)| name == "subprotocol");
-        if !(is_websocket || self.header.is_empty() && self.subprotocol.is_empty()) {
-            let why = format!("{name}: --header and --subprotocol are for WebSockets");
+        let is_request = is_websocket || matches!(address.base, Base::Http(_));
+        if !(is_request || self.header.is_empty()) || !(is_websocket || self.subprotocol.is_empty()) {
+            let why = format!("{name}: --header is for WebSockets and http:, --subprotocol for WebSockets");
             return Err(Failure::new(Exit::Usage, why));
         }
         if !self.subprotocol.is_empty() {

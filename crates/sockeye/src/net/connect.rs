@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::datagram::{Carrier, Datagram, bind_udp, bind_unix, connect_udp, connect_unix};
 use super::framed::Framed;
+use super::http::{Exchange, Request};
 use super::kind::{FramedKind, Kind, StreamKind};
 use super::option::message_bytes_max;
 use super::socket::{ByteStream, Core, Socket};
@@ -116,7 +117,7 @@ impl Connector {
         self
     }
 
-    /// Adds a header to the request of a WebSocket. Its value is not shown anywhere.
+    /// Adds a header to the request, of a WebSocket or over HTTP. Its value is not shown anywhere.
     ///
     /// # Examples
     ///
@@ -210,14 +211,21 @@ impl Connector {
                 Core::Datagram(Box::new(datagram))
             }
             Base::UnixDatagram(at) => Core::Datagram(Box::new(connect_unix(address, at)?)),
-            _ => {
+            base => {
+                // What cannot be asked for is told before anybody is connected to.
+                let request = match base {
+                    Base::Http(url) => Some(Request::new(address, url, &self.headers)?),
+                    _ => None,
+                };
                 let prepared = needs_tls(address).then(|| tls::prepare(address)).transpose()?;
                 let mut transport = self.open(timings).await?;
                 if let Some(prepared) = prepared {
                     let handshake = tls::connect(address, prepared, transport);
                     transport = timed(&mut timings.tls, handshake).await?;
                 }
-                if kind == Kind::Message(FramedKind::WebSocket) {
+                if let Some(request) = request {
+                    Core::Http(Box::new(Exchange::new(request, transport)))
+                } else if kind == Kind::Message(FramedKind::WebSocket) {
                     let handshake = handshake::connect(address, transport, &self.headers);
                     Core::WebSocket(Box::new(timed(&mut timings.handshake, handshake).await?))
                 } else {
@@ -257,7 +265,7 @@ impl fmt::Debug for Connector {
 pub(super) fn needs_tls(address: &Address) -> bool {
     match &address.base {
         Base::Tls(_) => true,
-        Base::WebSocket(url) => url.secure,
+        Base::WebSocket(url) | Base::Http(url) => url.secure,
         _ => address.layers.contains(&Layer::Tls),
     }
 }

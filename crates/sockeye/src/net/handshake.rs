@@ -145,7 +145,7 @@ fn target(address: &Address) -> Target {
 }
 
 /// RFC 9110, 7.2: the port is left out where it is the scheme's own. A zone is of no concern to the server (RFC 6874).
-fn authority(at: &HostPort, scheme_port: u16) -> String {
+pub(super) fn authority(at: &HostPort, scheme_port: u16) -> String {
     let host = at.host.split('%').next().unwrap_or_default();
     let host = if host.is_empty() { "localhost" } else { host };
     match (at.port == scheme_port, host.contains(':')) {
@@ -156,7 +156,7 @@ fn authority(at: &HostPort, scheme_port: u16) -> String {
 }
 
 /// Who asks: a bearer token (RFC 6750), or a name with a password (RFC 7617).
-fn authorization(address: &Address) -> Result<Option<(String, String)>> {
+pub(super) fn authorization(address: &Address) -> Result<Option<(String, String)>> {
     let options = &address.options;
     let read = |option: &str, source: &crate::address::Source| {
         let secret = source.read().map_err(|error| Error::usage(address, format!("{option}: {error}")))?;

@@ -52,6 +52,8 @@ pub enum StreamKind {
     File,
     /// Standard input and output.
     Standard,
+    /// One request over HTTP, whose body is sent, and its answer, whose body is received.
+    Http,
 }
 
 /// The kinds of datagram sockets.
@@ -160,7 +162,7 @@ impl Kind {
             }
         }
         Ok(match (&address.base, address.layers.first()) {
-            (Base::Seqpacket(_) | Base::Ip(_) | Base::Packet(_) | Base::Http(_), _) => {
+            (Base::Seqpacket(_) | Base::Ip(_) | Base::Packet(_), _) => {
                 return absent(format!("{}:", address.base.name()));
             }
             (Base::WebSocket(_) | Base::Channel { .. }, _) | (_, Some(Layer::WebSocket)) => {
@@ -176,6 +178,7 @@ impl Kind {
             (Base::Descriptor(_), _) => Kind::Stream(StreamKind::Descriptor),
             (Base::File(_), _) => Kind::Stream(StreamKind::File),
             (Base::Standard, _) => Kind::Stream(StreamKind::Standard),
+            (Base::Http(_), _) => Kind::Stream(StreamKind::Http),
             (Base::Udp(_), _) => Kind::Datagram(DatagramKind::Udp),
             (Base::UnixDatagram(_), _) => Kind::Datagram(DatagramKind::Unix),
         })
@@ -222,7 +225,9 @@ impl Kind {
             peer_address: false,
         };
         match self {
-            Kind::Stream(StreamKind::Tcp | StreamKind::Tls) => Traits { peer_address: true, ..stream },
+            Kind::Stream(StreamKind::Tcp | StreamKind::Tls | StreamKind::Http) => {
+                Traits { peer_address: true, ..stream }
+            }
             Kind::Stream(_) => stream,
             Kind::Datagram(DatagramKind::Udp) => Traits {
                 boundaries: true,
@@ -274,6 +279,7 @@ impl Kind {
             Kind::Stream(StreamKind::Descriptor) => "descriptor",
             Kind::Stream(StreamKind::File) => "file",
             Kind::Stream(StreamKind::Standard) => "standard input and output",
+            Kind::Stream(StreamKind::Http) => "http",
             Kind::Datagram(DatagramKind::Udp) => "udp",
             Kind::Datagram(DatagramKind::Unix) => "unixgram",
             Kind::Message(FramedKind::WebSocket) => "websocket",

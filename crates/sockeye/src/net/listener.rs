@@ -111,6 +111,11 @@ impl Listener {
                     "a channel is the server's to listen on: `sockeye serve`",
                 ));
             }
+            Base::Http(_) => {
+                let what = "is a request, which a client makes";
+                return Err(Error::usage(&address, what)
+                    .with_hint("`sockeye serve` is a server of HTTP, and tcp: listens for whatever comes"));
+            }
             base => match address.host_port() {
                 Some(at) => tcp::listen(&address, at).await?.into_iter().map(Door::Tcp).collect(),
                 None => {

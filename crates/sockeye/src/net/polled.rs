@@ -60,6 +60,7 @@ impl Socket {
             }
             Core::WebSocket(websocket) => websocket.poll_recv(&self.name, cx),
             Core::Framed(framed) => framed.poll_recv(&self.name, cx),
+            Core::Http(exchange) => exchange.poll_recv(&self.name, cx),
         }
     }
 
@@ -90,6 +91,7 @@ impl Socket {
             Core::Datagram(datagram) => datagram.is_free(),
             Core::WebSocket(websocket) => websocket.outgoing.is_free(),
             Core::Framed(framed) => framed.outgoing.is_free(),
+            Core::Http(exchange) => exchange.outgoing.is_free(),
         };
         if is_free { Poll::Ready(Ok(())) } else { self.poll_flush(cx) }
     }
@@ -138,6 +140,10 @@ impl Socket {
                 assert!(stream.outgoing.is_free(), "poll_ready comes before start_send");
                 stream.outgoing.put(message.bytes, |_| {});
             }
+            Core::Http(exchange) => {
+                assert!(exchange.outgoing.is_free(), "poll_ready comes before start_send");
+                exchange.start_send(&self.name, &message.bytes)?;
+            }
             Core::Datagram(datagram) => {
                 assert!(datagram.is_free(), "poll_ready comes before start_send");
                 datagram.start_send(&self.name, message.bytes, None)?;
@@ -174,6 +180,7 @@ impl Socket {
             Core::Datagram(datagram) => return datagram.poll_flush(&self.name, cx),
             Core::WebSocket(websocket) => websocket.poll_flush(cx),
             Core::Framed(framed) => framed.poll_flush(cx),
+            Core::Http(exchange) => exchange.poll_flush(cx),
         };
         Poll::Ready(ready!(outcome).map_err(|error| Error::from_io(&self.name, "cannot send", error)))
     }
@@ -206,6 +213,7 @@ impl Socket {
             Core::WebSocket(websocket) => websocket.poll_finish(close, cx),
             Core::Stream(stream) => Pin::new(&mut stream.transport).poll_shutdown(cx),
             Core::Framed(framed) => framed.poll_finish(close, cx),
+            Core::Http(exchange) => exchange.poll_finish(cx),
         };
         Poll::Ready(
             ready!(outcome).map_err(|error| Error::from_io(&self.name, "cannot end the stream", error)),
@@ -231,26 +239,42 @@ impl AsyncRead for Socket {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let (transport, _) = self.get_mut().stream()?;
+        let socket = self.get_mut();
+        if let Core::Http(exchange) = &mut socket.core {
+            return exchange.poll_read(&socket.name, cx, buffer);
+        }
+        let (transport, _) = socket.stream()?;
         Pin::new(transport).poll_read(cx, buffer)
     }
 }
 
 impl AsyncWrite for Socket {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let (transport, outgoing) = self.get_mut().stream()?;
+        let socket = self.get_mut();
+        if let Core::Http(exchange) = &mut socket.core {
+            return exchange.poll_write(&socket.name, cx, bytes);
+        }
+        let (transport, outgoing) = socket.stream()?;
         ready!(outgoing.poll_flush(transport, cx))?;
         Pin::new(transport).poll_write(cx, bytes)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let (transport, outgoing) = self.get_mut().stream()?;
+        let socket = self.get_mut();
+        if let Core::Http(exchange) = &mut socket.core {
+            return exchange.poll_flush(cx);
+        }
+        let (transport, outgoing) = socket.stream()?;
         ready!(outgoing.poll_flush(transport, cx))?;
         Pin::new(transport).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let (transport, outgoing) = self.get_mut().stream()?;
+        let socket = self.get_mut();
+        if let Core::Http(exchange) = &mut socket.core {
+            return exchange.poll_finish(cx);
+        }
+        let (transport, outgoing) = socket.stream()?;
         ready!(outgoing.poll_flush(transport, cx))?;
         Pin::new(transport).poll_shutdown(cx)
     }

@@ -12,6 +12,7 @@ use tokio::io::AsyncWrite as _;
 
 use super::datagram::Datagram;
 use super::framed::Framed;
+use super::http::Exchange;
 use super::kind::Kind;
 use super::message::{Close, Message};
 use super::outgoing::Outgoing;
@@ -75,6 +76,7 @@ pub(super) enum Core {
     Datagram(Box<Datagram>),
     WebSocket(Box<WebSocket>),
     Framed(Box<Framed>),
+    Http(Box<Exchange>),
 }
 
 /// A stream of bytes, and what is to be written to it.
@@ -180,7 +182,7 @@ impl Socket {
         match &mut self.core {
             Core::WebSocket(websocket) => websocket.control_is_visible = visible,
             Core::Framed(framed) => framed.control_is_visible = visible,
-            Core::Stream(_) | Core::Datagram(_) => {}
+            Core::Stream(_) | Core::Datagram(_) | Core::Http(_) => {}
         }
     }
 
@@ -519,6 +521,7 @@ impl Core {
             Core::Stream(stream) => Some(&stream.transport),
             Core::WebSocket(websocket) => Some(&websocket.transport),
             Core::Framed(framed) => Some(&framed.transport),
+            Core::Http(exchange) => Some(&exchange.transport),
             Core::Datagram(_) => None,
         }
     }
@@ -528,6 +531,7 @@ impl Core {
             Core::Stream(stream) => Some(&mut stream.transport),
             Core::WebSocket(websocket) => Some(&mut websocket.transport),
             Core::Framed(framed) => Some(&mut framed.transport),
+            Core::Http(exchange) => Some(&mut exchange.transport),
             Core::Datagram(_) => None,
         }
     }

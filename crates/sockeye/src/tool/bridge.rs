@@ -72,6 +72,11 @@ impl Ours {
         self.told
     }
 
+    /// Takes the input to be at its end.
+    pub fn end_input(&mut self) {
+        self.ended = Some(Close::normal());
+    }
+
     /// The stream again.
     pub fn into_socket(self) -> Socket {
         match self.receive.reunite(self.send) {

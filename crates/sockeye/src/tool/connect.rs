@@ -1,5 +1,6 @@
 //! Connecting standard input and output to an address.
 
+use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -25,7 +26,7 @@ pub struct Connect {
     pub address: Address,
     /// What it is called: the address as it was given.
     pub name: String,
-    /// Headers of a WebSocket's request.
+    /// Headers of the request, of a WebSocket or over HTTP.
     pub headers: Vec<(String, String)>,
     /// What is said first, on each connection.
     pub hello: Vec<Message>,
@@ -64,6 +65,10 @@ pub async fn connect(plan: &Connect) -> Result<()> {
 async fn again_and_again(plan: &Connect, mut stop: Stop) -> Result<()> {
     let mut pause = PAUSE_MIN;
     let mut ours = Ours::new(Socket::connect(Address::new(Base::Standard)).await?, &plan.rules);
+    // Who types sees an answer without having said that there is nothing to say.
+    if matches!(plan.address.base, Base::Http(_)) && std::io::stdin().is_terminal() {
+        ours.end_input();
+    }
     loop {
         let began = Instant::now();
         let mut connector = Connector::new(&plan.address)?.named(&plan.name);

@@ -94,7 +94,8 @@ fn stack(address: &Address) -> Vec<(String, String)> {
             add("tcp", at_words(&url.server));
         }
         Base::Http(url) => {
-            add("http", format!("one request: GET {}", url.path_shown()));
+            let method = address.options.method.as_deref().unwrap_or("GET, or POST with what is sent,");
+            add("http", format!("one request and its answer (RFC 9110): {method} {}", url.path_shown()));
             if url.secure {
                 add("tls", "encrypts, and checks who the peer is".into());
             }
@@ -182,7 +183,8 @@ fn warnings(address: &Address) -> Vec<String> {
             }
         }
         if !url.secure && address.options.token.is_some() && !url.server.is_loopback() {
-            warnings.push("the token is sent unencrypted: wss: would encrypt it".into());
+            warnings
+                .push(format!("the token is sent unencrypted: {}s: would encrypt it", address.base.name()));
         }
     }
     warnings
@@ -267,10 +269,20 @@ fn connect_calls(address: &Address) -> Vec<String> {
         Base::Descriptor(number) => calls.push(format!("fcntl({number}, F_DUPFD_CLOEXEC)")),
         _ => {}
     }
-    let secure =
-        matches!(&address.base, Base::Tls(_)) || matches!(&address.base, Base::WebSocket(url) if url.secure);
+    let secure = matches!(&address.base, Base::Tls(_))
+        || matches!(&address.base, Base::WebSocket(url) | Base::Http(url) if url.secure);
     if secure || address.layers.contains(&Layer::Tls) {
         calls.push("the TLS handshake: ClientHello, ServerHello, certificates, Finished".into());
+    }
+    if let Base::Http(_) = address.base {
+        let whole = "recv(): the body of the answer, whole; a status of 300 or more is an error";
+        calls.extend([
+            "send(): the request, its body in chunks".into(),
+            end_calls(address),
+            whole.into(),
+            "close()".into(),
+        ]);
+        return calls;
     }
     if is_websocket(address) {
         calls.push("the WebSocket handshake: GET with Upgrade: websocket, answered by 101".into());
@@ -283,6 +295,9 @@ fn end_calls(address: &Address) -> String {
     match (address.shape(), is_websocket(address)) {
         (_, true) => "at the end of input: a close frame, answered by the peer's".into(),
         (Shape::Datagram | Shape::Raw, _) => "at the end of input: nothing that the peer could hear".into(),
+        _ if matches!(address.base, Base::Http(_)) => {
+            "at the end of input: the request ends, without a body if there was no input".into()
+        }
         _ if address.layers.first() == Some(&Layer::JsonLines) => {
             "at the end of input: a line with the close, shutdown(SHUT_WR); receiving goes on".into()
         }
@@ -299,6 +314,7 @@ fn listen_calls(address: &Address) -> Result<Vec<String>, String> {
     let mut calls = Vec::new();
     match &address.base {
         Base::Channel { .. } => return Err("a channel is the server's to listen on".into()),
+        Base::Http(_) => return Err("it is a request, which a client makes: sockeye serve, or tcp:".into()),
         Base::Exec(_) | Base::Shell(_) | Base::File(_) | Base::Descriptor(_) | Base::Standard => {
             return Err("nobody can connect to it".into());
         }
@@ -456,6 +472,9 @@ mod tests {
             ("socks5+tcp:p:1?to=h:2", "socks5+"),
             ("exec:cat", "nobody can connect to it"),
             ("jsonl+tcp:h:1", "a line with the close"),
+            ("https://h/", "TLS handshake"),
+            ("http://h/x#method=PUT", "PUT /x"),
+            ("http://h/", "which a client makes"),
             ("ch:localhost/chat", "the server's to listen on"),
         ] {
             assert!(text(address).contains(said), "{address}");

@@ -6,11 +6,13 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use crate::address::{Address, Shape};
+use crate::address::{Address, Base, Shape};
 use crate::net::{Connector, Error, ErrorKind, Message, Result, Timings, certificate_date, unix_now};
 
 /// How long to rest between two attempts.
 const REST: Duration = Duration::from_millis(250);
+/// How long the answer to a request is waited for, unless a time is given.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What `probe` does.
 #[derive(Clone, Debug)]
@@ -133,7 +135,14 @@ async fn once(plan: &Probe, address: &Address, left: Option<Duration>, attempts:
         finding.outcome = Err(error);
         return finding;
     }
-    if let Some(bound) = plan.first_byte {
+    // Of a request the answer is what tells whether the server is ready.
+    let is_request = matches!(address.base, Base::Http(_));
+    if is_request && let Err(error) = socket.finish().await {
+        finding.outcome = Err(error);
+        return finding;
+    }
+    let answer = is_request.then(|| address.options.timeout.unwrap_or(ANSWER_TIMEOUT));
+    if let Some(bound) = plan.first_byte.or(answer) {
         let bound = left.map_or(bound, |left| left.min(bound));
         let began = Instant::now();
         finding.outcome = match tokio::time::timeout(bound, socket.recv()).await {
@@ -141,6 +150,8 @@ async fn once(plan: &Probe, address: &Address, left: Option<Duration>, attempts:
                 finding.first_byte = Some(began.elapsed());
                 Ok(())
             }
+            // An answer may have nothing in it.
+            Ok(Ok(None)) if is_request => Ok(()),
             Ok(Ok(None)) => {
                 let what = "the peer ended before it said anything";
                 Err(Error::new(ErrorKind::EndedEarly, address.shown(), what))
@@ -153,7 +164,7 @@ async fn once(plan: &Probe, address: &Address, left: Option<Duration>, attempts:
             }
         };
     }
-    if finding.outcome.is_ok() {
+    if finding.outcome.is_ok() && !is_request {
         // In good order, but not at any price: who is probed should not count it as a broken connection.
         let _ = tokio::time::timeout(Duration::from_secs(1), socket.close()).await;
     }

@@ -37,7 +37,7 @@ async fn refusals_have_their_kinds_and_say_what_to_try() {
         ("ip:127.0.0.1?proto=1".into(), ErrorKind::Usage, "ip:"),
         ("packet:lo".into(), ErrorKind::Usage, "packet:"),
         ("socks5+tcp:h:1?to=h:2".into(), ErrorKind::Usage, "socks5+"),
-        ("http://h/".into(), ErrorKind::Usage, "http:"),
+        ("http://h/#method=CONNECT".into(), ErrorKind::Usage, "CONNECT"),
         ("exec:/no/such/program".into(), ErrorKind::Unreachable, "cannot start"),
         ("nonsense".into(), ErrorKind::Usage, "no base"),
         (format!("tls:127.0.0.1:{port}?insecure"), ErrorKind::Unreachable, "cannot connect"),

@@ -4,6 +4,7 @@
 
 mod cancel;
 mod hostile;
+mod http;
 mod kinds;
 mod life;
 mod world;

@@ -8,6 +8,7 @@
 
 mod connect;
 mod contracts;
+mod http;
 mod listen;
 mod manual;
 mod probe;
