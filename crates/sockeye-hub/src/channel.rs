@@ -190,6 +190,15 @@ impl Channels {
         self.by_name.get(name).copied()
     }
 
+    /// The same, where it is likely to be in this place.
+    #[inline]
+    pub(crate) fn find_near(&self, name: &str, likely: u32) -> Option<u32> {
+        match self.slots.get(likely as usize) {
+            Some(Some(channel)) if *channel.name == *name => Some(likely),
+            _ => self.find(name),
+        }
+    }
+
     #[inline]
     pub(crate) fn get(&self, index: u32) -> &Channel {
         self.slots[index as usize].as_ref().expect("a channel lives while it is referred to")

@@ -62,6 +62,8 @@ pub(crate) struct Hot {
     pub(crate) generation: u32,
     /// Requests that other shards have not answered.
     pub(crate) in_flight: u32,
+    /// The place of the channel it last published to, which is where most publish next.
+    pub(crate) published_to: u32,
     /// How many channels lag, for a glance.
     pub(crate) lagging: u16,
     pub(crate) encoding: Encoding,

@@ -171,7 +171,7 @@ impl Hub {
         if !self.is_serving(client) {
             return;
         }
-        let known = self.channels.find(publish.channel);
+        let known = self.channels.find_near(publish.channel, self.clients.hot[client.index()].published_to);
         if let Err(refusal) = self.check_publish(client, &publish, known.is_some()) {
             self.stats.publishes_refused[refusal.code as usize] += 1;
             return self.answer(client, tag, Err(refusal));
@@ -188,6 +188,7 @@ impl Hub {
         if home == self.shard.index {
             match self.place(publish.channel, known, publication, now) {
                 Ok(placed) => {
+                    self.clients.hot[client.index()].published_to = placed.channel;
                     if placed.created {
                         self.note_created(client);
                     }
