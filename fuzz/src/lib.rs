@@ -7,6 +7,7 @@
 //! Deliberately absent: structured inputs. The bytes of a corpus file are what a socket delivers, behind two bytes that
 //! say how the stream is cut, so that a file can be written and read by hand.
 
+mod answer;
 mod connection;
 mod datagram;
 mod events;
@@ -19,6 +20,7 @@ mod proxy;
 mod response;
 mod websocket;
 
+pub use self::answer::http_answer;
 pub use self::connection::connection;
 pub use self::datagram::datagram;
 pub use self::events::event_stream;

@@ -20,6 +20,7 @@ const TARGETS: &[(&str, Body)] = &[
     ("datagram", bodies::datagram),
     ("deflate", bodies::deflate),
     ("event_stream", bodies::event_stream),
+    ("http_answer", bodies::http_answer),
     ("http_body", bodies::http_body),
     ("http_head", bodies::http_head),
     ("json_request", bodies::json_request),
