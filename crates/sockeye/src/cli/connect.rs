@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::Failure;
 use super::join::{Join, check_timeout, parse_time};
-use super::{Exit, Failure};
 use crate::address::{Address, Base, Shape};
-use crate::net::Message;
+use crate::net::{ErrorKind, Message};
 use crate::tool::{self, Stats};
 
 /// Connect standard input and output to an address
@@ -67,7 +67,7 @@ impl Connect {
         let is_request = is_websocket || matches!(address.base, Base::Http(_));
         if !(is_request || self.header.is_empty()) || !(is_websocket || self.subprotocol.is_empty()) {
             let why = format!("{name}: --header is for WebSockets and http:, --subprotocol for WebSockets");
-            return Err(Failure::new(Exit::Usage, why));
+            return Err(Failure::new(ErrorKind::Usage, why));
         }
         if !self.subprotocol.is_empty() {
             address.options.subprotocol = Some(crate::address::List(self.subprotocol));
@@ -77,7 +77,7 @@ impl Connect {
             self.hello.into_iter().map(|text| Message::text(text + line_end)).collect();
         for path in self.hello_file {
             let bytes = std::fs::read(&path).map_err(|error| {
-                Failure::new(Exit::Usage, format!("cannot read {}: {error}", path.display()))
+                Failure::new(ErrorKind::Usage, format!("cannot read {}: {error}", path.display()))
             })?;
             hello.push(match String::from_utf8(bytes) {
                 Ok(text) => Message::text(text),

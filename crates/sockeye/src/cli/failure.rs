@@ -1,4 +1,4 @@
-//! How a command ends: the exit codes, which are the same for all of them, and the words that go with them.
+//! How a command that fails ends: the exit codes are the kinds of the library's errors, the same for all of them.
 
 use std::fmt;
 use std::io::{self, Write as _};
@@ -8,70 +8,35 @@ use crate::net::ErrorKind;
 use crate::server::{ListenError, ServeError, TlsError, TokenError};
 use crate::tool::ToolError;
 
-/// What an exit code says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Exit {
-    /// Everything was done.
-    Done = 0,
-    /// We have a bug, or the system failed us.
-    Internal = 1,
-    /// A flag, key, address or name is wrong.
-    Usage = 2,
-    /// A host name was not found.
-    NameNotFound = 3,
-    /// The peer refused, or cannot be reached.
-    Unreachable = 4,
-    /// It took too long.
-    TimedOut = 5,
-    /// TLS: a certificate is not trusted, or the handshake failed.
-    Tls = 6,
-    /// The peer refused the handshake, or what was asked.
-    Refused = 7,
-    /// The connection ended before everything was done.
-    EndedEarly = 8,
-    /// What arrived is not what was sent.
-    Integrity = 9,
-    /// A permission is missing.
-    Permission = 10,
-    /// The address is in use.
-    InUse = 11,
-    /// What was measured does not meet what was demanded.
-    Threshold = 12,
-}
-
-impl Exit {
-    /// Every code with what it says, for manuals.
-    pub(super) const MEANINGS: [(Exit, &'static str); 13] = [
-        (Exit::Done, "everything was done"),
-        (Exit::Internal, "a bug of Sockeye, or the system failed it"),
-        (Exit::Usage, "a flag, key, address or name is wrong"),
-        (Exit::NameNotFound, "a host name was not found"),
-        (Exit::Unreachable, "the peer refused, or cannot be reached"),
-        (Exit::TimedOut, "it took too long"),
-        (Exit::Tls, "a certificate is not trusted, or the TLS handshake failed"),
-        (Exit::Refused, "the peer refused the handshake, or what was asked"),
-        (Exit::EndedEarly, "it ended before everything was done, or something does not fit"),
-        (Exit::Integrity, "what arrived is not what was sent"),
-        (Exit::Permission, "a permission is missing"),
-        (Exit::InUse, "the address is in use"),
-        (Exit::Threshold, "what was measured does not meet what was demanded"),
-    ];
-}
+/// What each exit code says, for manuals; 0 is that everything was done.
+pub(super) const MEANINGS: [(ErrorKind, &str); 12] = [
+    (ErrorKind::Internal, "a bug of Sockeye, or the system failed it"),
+    (ErrorKind::Usage, "a flag, key, address or name is wrong"),
+    (ErrorKind::NameNotFound, "a host name was not found"),
+    (ErrorKind::Unreachable, "the peer refused, or cannot be reached"),
+    (ErrorKind::TimedOut, "it took too long"),
+    (ErrorKind::Tls, "a certificate is not trusted, or the TLS handshake failed"),
+    (ErrorKind::Refused, "the peer refused the handshake, or what was asked"),
+    (ErrorKind::EndedEarly, "it ended before everything was done, or something does not fit"),
+    (ErrorKind::Integrity, "what arrived is not what was sent"),
+    (ErrorKind::Permission, "a permission is missing"),
+    (ErrorKind::InUse, "the address is in use"),
+    (ErrorKind::Threshold, "what was measured does not meet what was demanded"),
+];
 
 /// Why a command did not do what it was asked.
 #[derive(Debug)]
 pub struct Failure {
-    /// The exit code.
-    pub exit: Exit,
+    /// What it is about, which is the exit code.
+    pub kind: ErrorKind,
     /// What happened, to what, and what to try.
     pub message: String,
 }
 
 impl Failure {
     /// Makes a failure.
-    pub fn new(exit: Exit, message: impl fmt::Display) -> Self {
-        Failure { exit, message: message.to_string() }
+    pub fn new(kind: ErrorKind, message: impl fmt::Display) -> Self {
+        Failure { kind, message: message.to_string() }
     }
 
     /// Tells it on standard error.
@@ -83,31 +48,31 @@ impl Failure {
 
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
-        let exit = match &error {
+        let kind = match &error {
             ConfigError::Unreadable { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
-                Exit::Permission
+                ErrorKind::Permission
             }
-            _ => Exit::Usage,
+            _ => ErrorKind::Usage,
         };
-        Failure::new(exit, error)
+        Failure::new(kind, error)
     }
 }
 
 impl From<ListenError> for Failure {
     fn from(error: ListenError) -> Self {
-        let exit = match &error {
-            ListenError::InUse { .. } => Exit::InUse,
-            ListenError::Permission { .. } => Exit::Permission,
-            ListenError::Unusable { .. } => Exit::Usage,
-            _ => Exit::Internal,
+        let kind = match &error {
+            ListenError::InUse { .. } => ErrorKind::InUse,
+            ListenError::Permission { .. } => ErrorKind::Permission,
+            ListenError::Unusable { .. } => ErrorKind::Usage,
+            _ => ErrorKind::Internal,
         };
-        Failure::new(exit, error)
+        Failure::new(kind, error)
     }
 }
 
 impl From<TokenError> for Failure {
     fn from(error: TokenError) -> Self {
-        Failure::new(Exit::Usage, error)
+        Failure::new(ErrorKind::Usage, error)
     }
 }
 
@@ -117,64 +82,50 @@ impl From<ServeError> for Failure {
             ServeError::Listen(error) => error.into(),
             ServeError::Token(error) => error.into(),
             ServeError::Config(error) => error.into(),
-            ServeError::Passed(error) => Failure::new(Exit::Usage, error),
+            ServeError::Passed(error) => Failure::new(ErrorKind::Usage, error),
             ServeError::Tls(error) => error.into(),
-            error => Failure::new(Exit::Internal, error),
+            error => Failure::new(ErrorKind::Internal, error),
         }
     }
 }
 
 impl From<TlsError> for Failure {
     fn from(error: TlsError) -> Self {
-        let exit = match &error {
+        let kind = match &error {
             TlsError::Unreadable { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
-                Exit::Permission
+                ErrorKind::Permission
             }
-            TlsError::Library(_) => Exit::Internal,
-            _ => Exit::Usage,
+            TlsError::Library(_) => ErrorKind::Internal,
+            _ => ErrorKind::Usage,
         };
-        Failure::new(exit, error)
+        Failure::new(kind, error)
     }
 }
 
 impl From<ToolError> for Failure {
     fn from(error: ToolError) -> Self {
-        let exit = match &error {
-            ToolError::NameNotFound { .. } => Exit::NameNotFound,
-            ToolError::Unreachable { .. } => Exit::Unreachable,
-            ToolError::TimedOut { .. } => Exit::TimedOut,
-            ToolError::Tls { .. } => Exit::Tls,
-            ToolError::Handshake { .. } | ToolError::Refused { .. } => Exit::Refused,
-            ToolError::EndedEarly { .. } => Exit::EndedEarly,
-            ToolError::Unusable { .. } => Exit::Usage,
-            ToolError::Output { .. } => Exit::Internal,
+        let kind = match &error {
+            ToolError::NameNotFound { .. } => ErrorKind::NameNotFound,
+            ToolError::Unreachable { .. } => ErrorKind::Unreachable,
+            ToolError::TimedOut { .. } => ErrorKind::TimedOut,
+            ToolError::Tls { .. } => ErrorKind::Tls,
+            ToolError::Handshake { .. } | ToolError::Refused { .. } => ErrorKind::Refused,
+            ToolError::EndedEarly { .. } => ErrorKind::EndedEarly,
+            ToolError::Unusable { .. } => ErrorKind::Usage,
+            ToolError::Output { .. } => ErrorKind::Internal,
         };
-        Failure::new(exit, error)
+        Failure::new(kind, error)
     }
 }
 
 impl From<crate::net::Error> for Failure {
     fn from(error: crate::net::Error) -> Self {
-        let exit = match error.kind() {
-            ErrorKind::Usage => Exit::Usage,
-            ErrorKind::NameNotFound => Exit::NameNotFound,
-            ErrorKind::Unreachable => Exit::Unreachable,
-            ErrorKind::TimedOut => Exit::TimedOut,
-            ErrorKind::Tls => Exit::Tls,
-            ErrorKind::Refused => Exit::Refused,
-            ErrorKind::EndedEarly => Exit::EndedEarly,
-            ErrorKind::Integrity => Exit::Integrity,
-            ErrorKind::Permission => Exit::Permission,
-            ErrorKind::InUse => Exit::InUse,
-            ErrorKind::Threshold => Exit::Threshold,
-            _ => Exit::Internal,
-        };
-        Failure::new(exit, error)
+        Failure::new(error.kind(), error)
     }
 }
 
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
-        Failure::new(Exit::Internal, format!("{error:#}"))
+        Failure::new(ErrorKind::Internal, format!("{error:#}"))
     }
 }

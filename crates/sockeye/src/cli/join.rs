@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{Exit, Failure};
+use super::Failure;
 use crate::address::unit::{parse_bytes, parse_milliseconds};
 use crate::address::{Address, Shape};
-use crate::net::MessageKind;
+use crate::net::{ErrorKind, MessageKind};
 use crate::tool::{Frame, Rules, Show};
 
 /// How our stream and the peer are joined.
@@ -77,7 +77,7 @@ pub(super) fn parse_time(text: &str) -> Result<Duration, String> {
 pub(super) fn check_timeout(address: &Address) -> Result<(), Failure> {
     if !address.options_known().any(|(name, ..)| name == "timeout") {
         let why = format!("{}: --timeout has no step to bound there", address.shown());
-        return Err(Failure::new(Exit::Usage, why));
+        return Err(Failure::new(ErrorKind::Usage, why));
     }
     Ok(())
 }

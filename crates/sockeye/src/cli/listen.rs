@@ -2,10 +2,11 @@
 
 use clap::Args;
 
+use super::Failure;
 use super::join::Join;
-use super::{Exit, Failure};
 use crate::address::{Address, Base};
 use crate::config::Network;
+use crate::net::ErrorKind;
 use crate::tool::{self, With};
 
 /// Listen on an address, and join who comes with standard input and output or with a command
@@ -52,7 +53,7 @@ impl Listen {
         let with = match (self.echo, self.exec, self.command) {
             (true, ..) => With::Echo,
             (_, Some(command), _) if command.trim().is_empty() => {
-                return Err(Failure::new(Exit::Usage, "--exec names no command"));
+                return Err(Failure::new(ErrorKind::Usage, "--exec names no command"));
             }
             (_, Some(command), _) => With::Command(Address::new(Base::Shell(command))),
             (.., command) if !command.is_empty() => With::Command(Address::new(Base::Exec(command))),

@@ -10,7 +10,9 @@ use anyhow::Context as _;
 use clap::Args;
 use clap_mangen::Man as Page;
 
-use super::{Exit, Failure};
+use super::Failure;
+use super::failure::MEANINGS;
+use crate::net::ErrorKind;
 
 /// Write the manual, one page a command
 #[derive(Debug, Args)]
@@ -39,7 +41,7 @@ impl Man {
             Some(name) => command.find_subcommand(name).ok_or_else(|| {
                 let names: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
                 let why = format!("{name:?} is no command: the manual has pages of {}", names.join(", "));
-                Failure::new(Exit::Usage, why)
+                Failure::new(ErrorKind::Usage, why)
             })?,
         };
         io::stdout().lock().write_all(&page(wanted)?).context("cannot write to standard output")?;
@@ -49,9 +51,11 @@ impl Man {
 
 fn write_all(directory: &Path, command: &clap::Command) -> Result<(), Failure> {
     let refused = |what: &Path, error: io::Error| {
-        let exit =
-            if error.kind() == io::ErrorKind::PermissionDenied { Exit::Permission } else { Exit::Usage };
-        Failure::new(exit, format!("cannot write {}: {error}", what.display()))
+        let kind = match error.kind() {
+            io::ErrorKind::PermissionDenied => ErrorKind::Permission,
+            _ => ErrorKind::Usage,
+        };
+        Failure::new(kind, format!("cannot write {}: {error}", what.display()))
     };
     fs::create_dir_all(directory).map_err(|error| refused(directory, error))?;
     for command in std::iter::once(command).chain(command.get_subcommands()) {
@@ -93,9 +97,9 @@ fn render(command: &clap::Command, page: &mut Vec<u8>) -> io::Result<()> {
         }
         writeln!(page, ".fi")?;
     }
-    writeln!(page, ".SH \"EXIT STATUS\"")?;
-    for (exit, meaning) in Exit::MEANINGS {
-        writeln!(page, ".TP\n{}\n{meaning}", exit as u8)?;
+    writeln!(page, ".SH \"EXIT STATUS\"\n.TP\n0\neverything was done")?;
+    for (kind, meaning) in MEANINGS {
+        writeln!(page, ".TP\n{}\n{meaning}", kind.exit_code())?;
     }
     if is_whole {
         man.render_version_section(page)?;

@@ -21,7 +21,7 @@ mod token;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-pub use failure::{Exit, Failure};
+pub use failure::Failure;
 
 /// The real-time server where every kind of socket meets on the same channels.
 #[derive(Debug, Parser)]
@@ -79,10 +79,10 @@ pub fn run() -> u8 {
         Verb::Man(man) => man.run(Command::command()),
     };
     match result {
-        Ok(()) => Exit::Done as u8,
+        Ok(()) => 0,
         Err(failure) => {
             failure.tell();
-            failure.exit as u8
+            failure.kind.exit_code()
         }
     }
 }

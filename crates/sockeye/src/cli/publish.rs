@@ -4,8 +4,9 @@ use std::io::{self, IsTerminal as _, Write as _};
 
 use clap::Args;
 
-use super::{Exit, Failure};
+use super::Failure;
 use crate::address::{Address, Source};
+use crate::net::ErrorKind;
 use crate::tool::{self, Payload};
 
 /// Publish a message, or every line of standard input
@@ -44,7 +45,7 @@ impl Publish {
         }
         let sent = tool::publish(&self.to, token, &self.channel, Payload::Lines(&mut stdin.lock()))?;
         if sent == 0 {
-            return Err(Failure::new(Exit::Usage, "standard input was empty: nothing was published"));
+            return Err(Failure::new(ErrorKind::Usage, "standard input was empty: nothing was published"));
         }
         Ok(())
     }

@@ -11,10 +11,11 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use clap::Args;
 use ring::hmac;
 
-use super::{Exit, Failure};
+use super::Failure;
 use crate::address::Source;
 use crate::address::unit::parse_milliseconds;
 use crate::config::Grant;
+use crate::net::ErrorKind;
 
 /// Make a signed token (a JWT by HS256) for a server whose auth.secrets has the same secret
 #[derive(Debug, Args)]
@@ -50,7 +51,7 @@ pub(super) struct Token {
 impl Token {
     pub(super) fn run(self) -> Result<(), Failure> {
         const SECRET_BYTES_MIN: usize = 32;
-        let usage = |why: String| Failure::new(Exit::Usage, why);
+        let usage = |why: String| Failure::new(ErrorKind::Usage, why);
         let secret = self.secret.read().map_err(|error| usage(format!("--secret: {error}")))?;
         // The same bytes that the server takes: without the line end that an editor leaves.
         let secret = secret.as_text().map_or(secret.as_bytes(), str::as_bytes);
@@ -91,7 +92,7 @@ impl Token {
 /// Reads the token that a client shows.
 pub(super) fn read(source: Option<&Source>) -> Result<Option<String>, Failure> {
     let Some(source) = source else { return Ok(None) };
-    let usage = |why: String| Failure::new(Exit::Usage, format!("--token: {why}"));
+    let usage = |why: String| Failure::new(ErrorKind::Usage, format!("--token: {why}"));
     let secret = source.read().map_err(|error| usage(error.to_string()))?;
     let token = secret.as_text().map(str::trim).filter(|token| !token.is_empty());
     Ok(Some(token.ok_or_else(|| usage(format!("{source} has no token in it")))?.to_owned()))
