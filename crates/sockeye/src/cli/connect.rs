@@ -8,7 +8,7 @@ use clap::Args;
 use super::Failure;
 use super::join::{Join, check_timeout, parse_time};
 use crate::address::{Address, Base, Shape};
-use crate::net::{ErrorKind, Message};
+use crate::net::{ErrorKind, INSECURE, Message};
 use crate::tool::{self, Stats};
 
 /// Connect standard input and output to an address
@@ -90,8 +90,7 @@ impl Connect {
             (false, _) => None,
         };
         if address.options.insecure == Some(true) {
-            let words = "any certificate is trusted: whoever is in between can read and change everything";
-            tool::notice(self.json, "note", words);
+            tool::notice(self.json, "note", INSECURE);
         }
         let plan = tool::Connect {
             address,

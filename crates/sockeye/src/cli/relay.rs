@@ -9,6 +9,7 @@ use super::join::parse_time;
 use crate::address::unit::parse_bytes;
 use crate::address::{Address, Side};
 use crate::config::Network;
+use crate::net::INSECURE;
 use crate::tool::{self, Frame, RelayRules};
 
 /// Join two addresses, in both directions
@@ -90,9 +91,7 @@ impl Relay {
     pub(super) fn run(self) -> Result<(), Failure> {
         for side in [&self.left, &self.right] {
             if side.address.options.insecure == Some(true) {
-                tool::tell(
-                    "any certificate is trusted: whoever is in between can read and change everything",
-                );
+                tool::tell(INSECURE);
             }
         }
         let plan = tool::Relay {

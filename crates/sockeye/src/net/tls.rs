@@ -18,6 +18,10 @@ use super::transport::Transport;
 use super::{Error, ErrorKind, Result};
 use crate::address::{Address, File};
 
+/// What whoever asks for `insecure` is told.
+pub(crate) const INSECURE: &str =
+    "any certificate is trusted: whoever is in between can read and change everything";
+
 /// What a client shakes hands with, and the name that it expects.
 pub(super) struct Prepared {
     connector: TlsConnector,
@@ -87,7 +91,7 @@ fn client_config(address: &Address) -> Result<ClientConfig> {
         .with_safe_default_protocol_versions()
         .expect("the provider has the ciphers of both versions");
     let builder = if options.insecure == Some(true) {
-        tracing::warn!(address = %address.shown(), "any certificate is trusted: whoever is in between can read and change everything");
+        tracing::warn!(address = %address.shown(), "{INSECURE}");
         builder.dangerous().with_custom_certificate_verifier(Arc::new(Anybody(provider())))
     } else {
         builder.with_root_certificates(roots(address)?)

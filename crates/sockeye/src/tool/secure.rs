@@ -18,6 +18,7 @@ use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStor
 
 use super::ToolError;
 use crate::address::{Address, Source};
+use crate::net::INSECURE;
 
 /// The options that are obeyed here.
 pub(super) const OPTIONS: [&str; 5] = ["ca", "cert", "key", "server-name", "insecure"];
@@ -175,10 +176,7 @@ fn config(address: &Address) -> Result<Arc<ClientConfig>, ToolError> {
         .map_err(|error| failed(error.to_string()))?;
     let builder = if options.insecure == Some(true) {
         // Where nobody can be told, the option itself has told.
-        let _ = writeln!(
-            io::stderr(),
-            "{address}: any certificate is trusted: whoever is in between can read and change everything"
-        );
+        let _ = writeln!(io::stderr(), "{address}: {INSECURE}");
         builder.dangerous().with_custom_certificate_verifier(Arc::new(TrustAnybody(provider)))
     } else {
         let roots = roots(address)?;
