@@ -112,6 +112,7 @@ impl From<ToolError> for Failure {
             ToolError::Handshake { .. } | ToolError::Refused { .. } => ErrorKind::Refused,
             ToolError::EndedEarly { .. } => ErrorKind::EndedEarly,
             ToolError::Unusable { .. } => ErrorKind::Usage,
+            ToolError::Options(error) => error.kind(),
             ToolError::Output { .. } => ErrorKind::Internal,
         };
         Failure::new(kind, error)

@@ -79,4 +79,4 @@ pub(crate) use plain::Plain;
 pub use socket::Socket;
 pub use split::{ReceiveHalf, SendHalf};
 pub use timing::Timings;
-pub(crate) use tls::INSECURE;
+pub(crate) use tls::{INSECURE, client_config};

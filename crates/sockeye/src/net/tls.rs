@@ -85,7 +85,8 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
-fn client_config(address: &Address) -> Result<ClientConfig> {
+/// What a client trusts and shows, by the options of its address.
+pub(crate) fn client_config(address: &Address) -> Result<ClientConfig> {
     let options = &address.options;
     let builder = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()

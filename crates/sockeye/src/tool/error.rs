@@ -3,6 +3,7 @@
 use std::io;
 
 use crate::address::Address;
+use crate::net;
 
 /// Why a client did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -76,6 +77,9 @@ pub enum ToolError {
         /// Why, and what to use instead.
         why: &'static str,
     },
+    /// What its options ask for cannot be had, such as a file that is not there.
+    #[error(transparent)]
+    Options(#[from] net::Error),
     /// Standard input or output failed.
     #[error("{what}: {source}")]
     Output {

@@ -7,18 +7,12 @@ use std::net::TcpStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{
-    CryptoProvider, ring::default_provider, verify_tls12_signature, verify_tls13_signature,
-};
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::ClientConnection;
+use rustls::pki_types::ServerName;
 
 use super::ToolError;
-use crate::address::{Address, Source};
-use crate::net::INSECURE;
+use crate::address::Address;
+use crate::net::{INSECURE, client_config};
 
 /// The options that are obeyed here.
 pub(super) const OPTIONS: [&str; 5] = ["ca", "cert", "key", "server-name", "insecure"];
@@ -50,9 +44,12 @@ impl Secure {
         let name = address.options.server_name.clone().unwrap_or_else(|| host.to_owned());
         let name = ServerName::try_from(name.clone())
             .map_err(|_| failed(format!("{name:?} is no name that a certificate could have")))?;
-        let config = config(address)?;
+        if address.options.insecure == Some(true) {
+            super::tell(INSECURE);
+        }
+        let config = client_config(address)?;
         let mut connection =
-            ClientConnection::new(config, name).map_err(|error| failed(error.to_string()))?;
+            ClientConnection::new(Arc::new(config), name).map_err(|error| failed(error.to_string()))?;
         // Nothing is written before it is sent, so this is never more than one message.
         connection.set_buffer_limit(None);
         while connection.is_handshaking() {
@@ -163,107 +160,5 @@ fn explain(error: &io::Error) -> String {
         Some(rustls::Error::AlertReceived(alert)) => format!("the server refused: {alert:?}"),
         Some(other) => other.to_string(),
         None => error.to_string(),
-    }
-}
-
-/// Whom to trust, and what to show.
-fn config(address: &Address) -> Result<Arc<ClientConfig>, ToolError> {
-    let failed = |why: String| ToolError::Tls { address: address.clone(), why };
-    let options = &address.options;
-    let provider = Arc::new(default_provider());
-    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| failed(error.to_string()))?;
-    let builder = if options.insecure == Some(true) {
-        // Where nobody can be told, the option itself has told.
-        let _ = writeln!(io::stderr(), "{address}: {INSECURE}");
-        builder.dangerous().with_custom_certificate_verifier(Arc::new(TrustAnybody(provider)))
-    } else {
-        let roots = roots(address)?;
-        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build();
-        builder.with_webpki_verifier(verifier.map_err(|error| failed(error.to_string()))?)
-    };
-    let config = match (&options.certificate, &options.key) {
-        (Some(certificate), Some(key)) => {
-            let chain = read_chain(&certificate.0).map_err(failed)?;
-            let text = key.0.read().map_err(|error| failed(format!("key={}: {error}", key.0)))?;
-            let key = PrivateKeyDer::from_pem_slice(text.as_bytes())
-                .map_err(|error| failed(format!("key={}: {error}", key.0)))?;
-            builder.with_client_auth_cert(chain, key).map_err(|error| failed(error.to_string()))?
-        }
-        _ => builder.with_no_client_auth(),
-    };
-    Ok(Arc::new(config))
-}
-
-fn roots(address: &Address) -> Result<RootCertStore, ToolError> {
-    let failed = |why: String| ToolError::Tls { address: address.clone(), why };
-    let mut roots = RootCertStore::empty();
-    match &address.options.ca {
-        Some(file) => {
-            for certificate in read_chain(&file.0).map_err(failed)? {
-                roots.add(certificate).map_err(|error| failed(error.to_string()))?;
-            }
-        }
-        None => {
-            let found = rustls_native_certs::load_native_certs();
-            // Systems keep some that nobody can use; what matters is that there are others.
-            roots.add_parsable_certificates(found.certs);
-            if roots.is_empty() {
-                return Err(failed(
-                    "this system trusts nobody: install its package ca-certificates, or name a file with ca=FILE".into(),
-                ));
-            }
-        }
-    }
-    Ok(roots)
-}
-
-fn read_chain(source: &Source) -> Result<Vec<CertificateDer<'static>>, String> {
-    let text = source.read().map_err(|error| format!("{source}: {error}"))?;
-    let chain = CertificateDer::pem_slice_iter(text.as_bytes()).collect::<Result<Vec<_>, _>>();
-    match chain {
-        Ok(chain) if chain.is_empty() => Err(format!("{source} has no certificate")),
-        Ok(chain) => Ok(chain),
-        Err(error) => Err(format!("{source}: {error}")),
-    }
-}
-
-/// Trusts any certificate, as `insecure` asks. Signatures are verified all the same: who shows a certificate has its key.
-#[derive(Debug)]
-struct TrustAnybody(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for TrustAnybody {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
     }
 }
