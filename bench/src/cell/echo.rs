@@ -11,7 +11,7 @@ use crate::generator::closed_loop::{ClosedLoop, Link};
 use crate::generator::framing::{Framing, Kind};
 use crate::generator::payload;
 use crate::generator::socket::{Door, Socket};
-use crate::measure::alternate;
+use crate::measure::{Running, alternate};
 use crate::process::Program;
 use crate::report::{Report, Row, Target};
 
@@ -68,7 +68,7 @@ pub(crate) fn measure(bench: &Bench, report: &mut Report) -> anyhow::Result<()> 
 }
 
 /// Starts one program and connects to it.
-pub(super) fn start(bench: &Bench, program: &Program, load: Load) -> anyhow::Result<Looping> {
+pub(super) fn start(bench: &Bench, program: &Program, load: Load) -> anyhow::Result<impl Running> {
     let process = bench.start(program)?;
     let door = match program {
         Program::Floor(floor) => Door::Floor(floor.framing),
@@ -90,6 +90,6 @@ pub(super) fn start(bench: &Bench, program: &Program, load: Load) -> anyhow::Res
         links.push(Link { talker: None, hearer: socket.into_stream()?, request: Arc::clone(&request) });
     }
 
-    let generator = ClosedLoop::new(links, Framing::WebSocket, load.frames_per_write)?;
-    Looping::warm(bench, process, generator)
+    let mut generator = ClosedLoop::new(links, Framing::WebSocket, load.frames_per_write)?;
+    Looping::warm(bench, process, move |duration| generator.run(duration))
 }

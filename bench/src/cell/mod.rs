@@ -20,7 +20,6 @@ use anyhow::{Context as _, ensure};
 use rustix::process::{Resource, Rlimit};
 
 use crate::arguments::Arguments;
-use crate::generator::closed_loop::ClosedLoop;
 use crate::measure::{Plan, Running, Sample, Work};
 use crate::process::{Process, Program};
 
@@ -93,23 +92,23 @@ fn bind(cores: &[usize]) -> anyhow::Result<()> {
 }
 
 /// A program whose connections talk in a closed loop, warm.
-pub(crate) struct Looping {
-    generator: ClosedLoop,
+struct Looping<Run> {
+    run: Run,
     process: Process,
 }
 
-impl Looping {
-    /// Warms the program up.
-    fn warm(bench: &Bench, process: Process, mut generator: ClosedLoop) -> anyhow::Result<Self> {
-        generator.run(bench.warm_up())?;
-        Ok(Self { generator, process })
+impl<Run: FnMut(Duration) -> anyhow::Result<u64>> Looping<Run> {
+    /// Warms the program up. `run` has its connections talk for a while, and says how many messages they heard.
+    fn warm(bench: &Bench, process: Process, mut run: Run) -> anyhow::Result<Self> {
+        run(bench.warm_up())?;
+        Ok(Self { run, process })
     }
 }
 
-impl Running for Looping {
+impl<Run: FnMut(Duration) -> anyhow::Result<u64>> Running for Looping<Run> {
     fn slice(&mut self, duration: Duration) -> anyhow::Result<Work> {
         let before = self.process.cpu_ns()?;
-        let messages = self.generator.run(duration)?;
+        let messages = (self.run)(duration)?;
         Ok(Work { cpu_ns: self.process.cpu_ns()? - before, messages })
     }
 

@@ -9,7 +9,7 @@ use crate::generator::closed_loop::{ClosedLoop, Link};
 use crate::generator::framing::{Framing, Kind};
 use crate::generator::payload;
 use crate::generator::socket::{Door, Socket};
-use crate::measure::alternate;
+use crate::measure::{Running, alternate};
 use crate::process::Program;
 use crate::report::{Report, Row, Target};
 
@@ -47,7 +47,7 @@ pub(super) fn request(framing: Framing, index: usize) -> Vec<u8> {
     framing.request(Kind::Text, &payload::publish(&channel(index), &payload::text(PAYLOAD_BYTES)))
 }
 
-fn start(bench: &Bench, program: &Program, door: Door, framing: Framing) -> anyhow::Result<Looping> {
+fn start(bench: &Bench, program: &Program, door: Door, framing: Framing) -> anyhow::Result<impl Running> {
     let process = bench.start(program)?;
     let is_floor = matches!(program, Program::Floor(_));
     let door = if is_floor { Door::Floor(framing) } else { door };
@@ -73,7 +73,8 @@ fn start(bench: &Bench, program: &Program, door: Door, framing: Framing) -> anyh
         });
     }
 
-    Looping::warm(bench, process, ClosedLoop::new(links, framing, 1)?)
+    let mut generator = ClosedLoop::new(links, framing, 1)?;
+    Looping::warm(bench, process, move |duration| generator.run(duration))
 }
 
 /// The first push must say what was published where.

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 
-use super::Bench;
+use super::{Bench, Looping};
 use crate::generator::framing::{Framing, Kind};
 use crate::generator::payload;
 use crate::generator::secure::{SecureLoop, SecureSocket};
@@ -28,7 +28,7 @@ pub(crate) fn measure(bench: &Bench, report: &mut Report) -> anyhow::Result<()> 
     for (name, payload_bytes, frames) in ECHOES {
         let programs = [Program::Secure, Program::TlsFloor(floor(payload_bytes))];
         let rounds = alternate(&bench.plan, programs.len(), |index| {
-            Echoing::start(bench, &programs[index], payload_bytes, frames)
+            start(bench, &programs[index], payload_bytes, frames)
         })?;
         let target = Target::AtMost(1.15);
         report.push(Row::of_ratio(name, "CPU sockeye / floor", &rounds, (0, 1), target));
@@ -54,47 +54,32 @@ fn floor(payload_bytes: usize) -> TlsFloor {
     }
 }
 
-/// A program whose connections talk in a closed loop, warm.
-struct Echoing {
-    process: Process,
-    generator: SecureLoop,
-}
-
-impl Echoing {
-    fn start(bench: &Bench, program: &Program, payload_bytes: usize, frames: usize) -> anyhow::Result<Self> {
-        let process = bench.start(program)?;
-        let request = request(payload_bytes);
-        let mut sockets = Vec::new();
-        for _ in 0..CONNECTIONS {
-            let mut socket = SecureSocket::open(process.address)?;
-            match program {
-                Program::TlsFloor(_) => drop(socket.ask(b"h", 1)?),
-                _ => socket.upgrade("/echo")?,
-            }
-            let length = Framing::WebSocket.response_bytes(payload_bytes);
-            let answer = socket.ask(&request, length)?;
-            ensure!(
-                matches!(program, Program::TlsFloor(_)) || answer.ends_with(&payload::binary(payload_bytes)),
-                "the echo is something else"
-            );
-            sockets.push(socket);
+/// Starts one program and connects to it.
+fn start(
+    bench: &Bench,
+    program: &Program,
+    payload_bytes: usize,
+    frames: usize,
+) -> anyhow::Result<impl Running> {
+    let process = bench.start(program)?;
+    let request = request(payload_bytes);
+    let mut sockets = Vec::new();
+    for _ in 0..CONNECTIONS {
+        let mut socket = SecureSocket::open(process.address)?;
+        match program {
+            Program::TlsFloor(_) => drop(socket.ask(b"h", 1)?),
+            _ => socket.upgrade("/echo")?,
         }
-        let mut generator = SecureLoop::new(sockets, request.repeat(frames), frames)?;
-        generator.run(bench.warm_up())?;
-        Ok(Self { process, generator })
+        let length = Framing::WebSocket.response_bytes(payload_bytes);
+        let answer = socket.ask(&request, length)?;
+        ensure!(
+            matches!(program, Program::TlsFloor(_)) || answer.ends_with(&payload::binary(payload_bytes)),
+            "the echo is something else"
+        );
+        sockets.push(socket);
     }
-}
-
-impl Running for Echoing {
-    fn slice(&mut self, duration: Duration) -> anyhow::Result<Work> {
-        let before = self.process.cpu_ns()?;
-        let messages = self.generator.run(duration)?;
-        Ok(Work { cpu_ns: self.process.cpu_ns()? - before, messages })
-    }
-
-    fn finish(self, work: Work) -> anyhow::Result<Sample> {
-        Ok(Sample::of(work))
-    }
+    let mut generator = SecureLoop::new(sockets, request.repeat(frames), frames)?;
+    Looping::warm(bench, process, move |duration| generator.run(duration))
 }
 
 /// A program to which connections come one after the other, each with a handshake and one exchange.
