@@ -17,6 +17,9 @@
 //! Deliberately absent: sockets (letters go into a [`Mail`]), retransmission, and `since`, `last` and `past`, whose
 //! answers no datagram can carry.
 
+mod count;
+mod gram;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use sockeye_hub::{Bye, ClientId, ClientSetup, Hub, Item, Now, Publish, Tag};
@@ -25,14 +28,14 @@ use sockeye_wire::json::{self, BadRequest, Code, Payload, PlainPublish, Request,
 use crate::answer;
 use crate::context::Context;
 use crate::cookie::{CookieKey, Proof};
-pub use crate::datagram_count::{DatagramCounts, KindCounts};
 use crate::form::Form;
 use crate::gate::{Gate, SessionMeter, Verdict};
-use crate::gram::{carry_out, cut, encode, make_fitting, protocol_of, text, too_large};
 use crate::limit::Limits;
 use crate::mail::{Letter, Mail, PeerAddress, Source};
 use crate::rate::Over;
 use crate::request;
+pub use count::{DatagramCounts, KindCounts};
+use gram::{carry_out, cut, encode, make_fitting, protocol_of, text, too_large};
 
 /// Before its address is proved, a peer is sent at most so many times the bytes that it sent (RFC 9000, 8.1).
 pub const AMPLIFICATION_MAX: usize = 3;

@@ -1,6 +1,6 @@
 //! What one datagram carries, and what none can.
 //!
-//! Deliberately absent: who sends it, and whether he may (`datagram.rs`).
+//! Deliberately absent: who sends it, and whether he may (`mod.rs`).
 
 use sockeye_hub::{ClientId, Gap, GapReason, Item, Message};
 use sockeye_wire::json::{BadRequest, Code, Request, Verb};
@@ -14,7 +14,7 @@ use crate::request::{self, Objects};
 
 /// Refuses what no datagram can answer.
 #[inline]
-pub(crate) fn make_fitting(request: &mut Result<Request<'_>, BadRequest>) {
+pub(super) fn make_fitting(request: &mut Result<Request<'_>, BadRequest>) {
     let why = match request {
         Ok(Request { verb: Verb::Past { .. }, .. }) => {
             "datagrams have no \"past\": ask over TCP, WebSocket or HTTP"
@@ -30,13 +30,13 @@ pub(crate) fn make_fitting(request: &mut Result<Request<'_>, BadRequest>) {
 }
 
 /// What is said of a datagram that did not fit the buffer.
-pub(crate) fn cut() -> BadRequest {
+pub(super) fn cut() -> BadRequest {
     let why = "the datagram is longer than the server receives";
     BadRequest { id: None, code: Code::TooLarge, why: why.into(), unreadable: true }
 }
 
 /// The gap in the place of a message that no datagram carries.
-pub(crate) fn too_large(message: &Message) -> Gap {
+pub(super) fn too_large(message: &Message) -> Gap {
     Gap {
         channel: message.channel.clone(),
         epoch: message.epoch,
@@ -47,7 +47,7 @@ pub(crate) fn too_large(message: &Message) -> Gap {
 }
 
 /// Appends one item as one datagram.
-pub(crate) fn encode(item: &Item, out: &mut Vec<u8>) {
+pub(super) fn encode(item: &Item, out: &mut Vec<u8>) {
     match item {
         Item::Message(message) => out.extend_from_slice(Form::Datagram.bytes(message)),
         Item::Answer(answer) => answer::write_answer(out, answer),
@@ -60,7 +60,7 @@ pub(crate) fn encode(item: &Item, out: &mut Vec<u8>) {
 
 /// Does what a request asks for, or says why it is none.
 #[inline]
-pub(crate) fn carry_out(
+pub(super) fn carry_out(
     source: &Source,
     client: ClientId,
     request: Result<Request<'_>, BadRequest>,
@@ -75,13 +75,13 @@ pub(crate) fn carry_out(
 }
 
 /// What is spoken, for the tally.
-pub(crate) fn protocol_of(source: &Source) -> Protocol {
+pub(super) fn protocol_of(source: &Source) -> Protocol {
     match source.peer.kind() {
         DatagramKind::Udp => Protocol::Udp,
         DatagramKind::Unix => Protocol::UnixDatagram,
     }
 }
 
-pub(crate) fn text(cookie: &[u8]) -> &str {
+pub(super) fn text(cookie: &[u8]) -> &str {
     std::str::from_utf8(cookie).expect("a cookie is made of digits")
 }
