@@ -2,15 +2,11 @@
 //!
 //! Deliberately absent: who sends it, and whether he may (`mod.rs`).
 
-use sockeye_hub::{ClientId, Gap, GapReason, Item, Message};
+use sockeye_hub::{Gap, GapReason, Item, Message};
 use sockeye_wire::json::{BadRequest, Code, Request, Verb};
 
 use crate::answer;
-use crate::context::Context;
 use crate::form::Form;
-use crate::mail::{DatagramKind, Source};
-use crate::protocol::Protocol;
-use crate::request::{self, Objects};
 
 /// Refuses what no datagram can answer.
 #[inline]
@@ -56,32 +52,4 @@ pub(super) fn encode(item: &Item, out: &mut Vec<u8>) {
         Item::Bytes(bytes) => out.extend_from_slice(bytes),
         Item::Bye(bye) => answer::write_bye(out, bye),
     }
-}
-
-/// Does what a request asks for, or says why it is none.
-#[inline]
-pub(super) fn carry_out(
-    source: &Source,
-    client: ClientId,
-    request: Result<Request<'_>, BadRequest>,
-    cx: &mut Context<'_>,
-) {
-    let mut objects = Objects::of_datagrams(protocol_of(source));
-    // How many were unreadable in a row is nobody's concern here: there is no connection to close.
-    match request {
-        Ok(request) => request::carry_out(&mut objects, client, request, cx),
-        Err(bad) => request::refuse_counted(&mut objects, client, &bad, cx),
-    };
-}
-
-/// What is spoken, for the tally.
-pub(super) fn protocol_of(source: &Source) -> Protocol {
-    match source.peer.kind() {
-        DatagramKind::Udp => Protocol::Udp,
-        DatagramKind::Unix => Protocol::UnixDatagram,
-    }
-}
-
-pub(super) fn text(cookie: &[u8]) -> &str {
-    std::str::from_utf8(cookie).expect("a cookie is made of digits")
 }

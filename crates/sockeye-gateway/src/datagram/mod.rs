@@ -19,11 +19,12 @@
 
 mod count;
 mod gram;
+mod lending;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sockeye_hub::{Bye, ClientId, ClientSetup, Hub, Item, Now, Publish, Tag};
-use sockeye_wire::json::{self, BadRequest, Code, Payload, PlainPublish, Request, Verb};
+use sockeye_hub::{Bye, ClientId, ClientSetup, Hub, Item, Now};
+use sockeye_wire::json::{self, BadRequest, Code, PlainPublish, Request, Verb};
 
 use crate::answer;
 use crate::context::Context;
@@ -31,11 +32,13 @@ use crate::cookie::{CookieKey, Proof};
 use crate::form::Form;
 use crate::gate::{Gate, SessionMeter, Verdict};
 use crate::limit::Limits;
-use crate::mail::{Letter, Mail, PeerAddress, Source};
+use crate::mail::{DatagramKind, Letter, Mail, PeerAddress, Source};
+use crate::protocol::Protocol;
 use crate::rate::Over;
-use crate::request;
+use crate::request::{self, Objects};
 pub use count::{DatagramCounts, KindCounts};
-use gram::{carry_out, cut, encode, make_fitting, protocol_of, text, too_large};
+use gram::{cut, encode, make_fitting, too_large};
+use lending::Helper;
 
 /// Before its address is proved, a peer is sent at most so many times the bytes that it sent (RFC 9000, 8.1).
 pub const AMPLIFICATION_MAX: usize = 3;
@@ -72,22 +75,6 @@ struct Session {
     meter: Option<Box<dyn SessionMeter>>,
 }
 
-/// A client of the hub that publishes for whoever has no session.
-#[derive(Debug)]
-struct Helper {
-    client: ClientId,
-    /// For whom it waits for another shard's answer.
-    asked: Option<Asked>,
-}
-
-/// Somebody who is to be answered.
-#[derive(Clone, Debug)]
-struct Asked {
-    source: Source,
-    /// The longest answer that may be sent there.
-    bytes_max: usize,
-}
-
 impl Datagrams {
     /// Makes the machine of one shard. The key is secret, and the same on all shards, since a peer may come to another
     /// one with its next socket.
@@ -122,8 +109,7 @@ impl Datagrams {
 
     /// How many datagrams may be handled before another shard has answered: the socket is not read beyond them.
     pub fn room(&self, hub: &Hub, limits: &Limits) -> usize {
-        let busy = self.helpers.iter().filter(|helper| !helper.is_free(hub)).count();
-        limits.requests_in_flight_max.saturating_sub(busy)
+        limits.requests_in_flight_max.saturating_sub(self.helpers_busy(hub))
     }
 
     /// Handles one datagram. `is_cut` says that it was longer than the buffer, and `input` is its beginning.
@@ -166,32 +152,6 @@ impl Datagrams {
                 }
             }
             proof => self.handle_proved(source, input.len(), proof, request, mail, cx),
-        }
-    }
-
-    /// Publishes for somebody who has proved nothing and wants no answer, as most datagrams do.
-    #[inline]
-    fn publish(
-        &mut self,
-        source: &Source,
-        input_bytes: usize,
-        channel: &str,
-        payload: Payload<'_>,
-        mail: &mut Mail,
-        cx: &mut Context<'_>,
-    ) {
-        let Some(index) = self.free_helper(cx) else {
-            self.counts.of(source.peer.kind()).dropped += 1;
-            return;
-        };
-        let client = self.helpers[index].client;
-        cx.tally.asked(protocol_of(source));
-        let (kind, payload) = (request::kind_of(payload.kind), payload.bytes);
-        cx.hub.publish(client, Tag::Silent, Publish { channel, kind, payload, key: None }, cx.now);
-        if !cx.hub.is_idle(client) {
-            let bytes_max = input_bytes.saturating_mul(AMPLIFICATION_MAX);
-            self.helpers[index].asked = Some(Asked { source: source.clone(), bytes_max });
-            self.settle_helper(index, mail, cx.hub, cx.now);
         }
     }
 
@@ -322,90 +282,6 @@ impl Datagrams {
         }
     }
 
-    /// Lets a helper carry out a request, and answers it now or when another shard has.
-    fn lend_helper(
-        &mut self,
-        source: &Source,
-        bytes_max: usize,
-        mut request: Result<Request<'_>, BadRequest>,
-        mail: &mut Mail,
-        cx: &mut Context<'_>,
-    ) {
-        // A helper is nobody, and stays nobody: who wants to be somebody has a session.
-        match &mut request {
-            Ok(Request { verb: Verb::Hello { token, .. }, .. }) => *token = None,
-            Ok(Request { verb: Verb::Auth { .. }, id }) => {
-                let id = id.map(|id| id.as_str().into());
-                let why = "a token is kept by a session, and there is none".into();
-                request = Err(BadRequest { id, code: Code::BadRequest, why, unreadable: false });
-            }
-            _ => {}
-        }
-        let Some(index) = self.free_helper(cx) else {
-            self.counts.of(source.peer.kind()).dropped += 1;
-            return;
-        };
-        let client = self.helpers[index].client;
-        carry_out(source, client, request, cx);
-        if !cx.out.is_empty() {
-            let mut said = std::mem::take(&mut self.scratch);
-            said.extend_from_slice(cx.out.scratch());
-            cx.out.clear();
-            self.answer(source, bytes_max, &said, mail, cx.now);
-            self.keep_scratch(said);
-        }
-        if !cx.hub.is_idle(client) {
-            self.helpers[index].asked = Some(Asked { source: source.clone(), bytes_max });
-            self.settle_helper(index, mail, cx.hub, cx.now);
-        }
-    }
-
-    /// A helper that nobody waits for.
-    #[inline]
-    fn free_helper(&mut self, cx: &mut Context<'_>) -> Option<usize> {
-        if let Some(index) = self.helpers.iter().position(|helper| helper.is_free(cx.hub)) {
-            self.helpers[index].asked = None;
-            return Some(index);
-        }
-        if self.helpers.len() >= cx.limits.requests_in_flight_max {
-            return None;
-        }
-        let client = cx.hub.connect(ClientSetup { encoding: Form::Datagram.encoding(), identity: None });
-        self.helpers.push(Helper { client, asked: None });
-        Some(self.helpers.len() - 1)
-    }
-
-    /// Sends on what the hub has answered to a helper.
-    fn settle_helper(&mut self, index: usize, mail: &mut Mail, hub: &mut Hub, now: Now) {
-        let client = self.helpers[index].client;
-        let asked = self.helpers[index].asked.take();
-        let mut said = std::mem::take(&mut self.scratch);
-        while let Some(item) = hub.outbox(client).get(0) {
-            said.clear();
-            encode(item, &mut said);
-            hub.pop_front(client);
-            if let Some(Asked { source, bytes_max }) = &asked {
-                self.answer(source, *bytes_max, &said, mail, now);
-            }
-        }
-        self.keep_scratch(said);
-        if !hub.is_idle(client) {
-            self.helpers[index].asked = asked;
-        }
-    }
-
-    /// Answers somebody who has no session. What is too long for an address that is not proved is answered by a cookie:
-    /// only what had no effect can be, since the answer to a message that was published is shorter than three times it.
-    fn answer(&mut self, source: &Source, bytes_max: usize, said: &[u8], mail: &mut Mail, now: Now) {
-        if said.len() > bytes_max {
-            self.give_cookie(source, bytes_max, mail, now);
-        } else if source.peer == PeerAddress::Unnamed {
-            self.counts.of(source.peer.kind()).unanswered += 1;
-        } else {
-            mail.put(source, None, |out| out.extend_from_slice(said));
-        }
-    }
-
     /// Tells an address how to prove itself.
     fn give_cookie(&mut self, source: &Source, bytes_max: usize, mail: &mut Mail, now: Now) {
         const BEFORE: &[u8] = b"{\"cookie\":\"";
@@ -476,11 +352,7 @@ impl Datagrams {
         limits: &Limits,
     ) -> bool {
         let Some(session) = self.sessions.get(&client) else {
-            let helper = self.helpers.iter().position(|helper| helper.client == client);
-            if let Some(index) = helper {
-                self.settle_helper(index, mail, hub, now);
-            }
-            return helper.is_some();
+            return self.flush_helper(client, mail, hub, now);
         };
         if self.blocked.contains(&client) {
             return true;
@@ -587,16 +459,32 @@ impl Datagrams {
             cx.out.clear();
         }
     }
+}
 
-    fn keep_scratch(&mut self, mut said: Vec<u8>) {
-        said.clear();
-        self.scratch = said;
+/// Does what a request asks for, or says why it is none.
+#[inline]
+fn carry_out(
+    source: &Source,
+    client: ClientId,
+    request: Result<Request<'_>, BadRequest>,
+    cx: &mut Context<'_>,
+) {
+    let mut objects = Objects::of_datagrams(protocol_of(source));
+    // How many were unreadable in a row is nobody's concern here: there is no connection to close.
+    match request {
+        Ok(request) => request::carry_out(&mut objects, client, request, cx),
+        Err(bad) => request::refuse_counted(&mut objects, client, &bad, cx),
+    };
+}
+
+/// What is spoken, for the tally.
+fn protocol_of(source: &Source) -> Protocol {
+    match source.peer.kind() {
+        DatagramKind::Udp => Protocol::Udp,
+        DatagramKind::Unix => Protocol::UnixDatagram,
     }
 }
 
-impl Helper {
-    /// Nobody waits for it: every request that it made is answered, and every answer sent on.
-    fn is_free(&self, hub: &Hub) -> bool {
-        hub.is_idle(self.client)
-    }
+fn text(cookie: &[u8]) -> &str {
+    std::str::from_utf8(cookie).expect("a cookie is made of digits")
 }
