@@ -34,6 +34,15 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FILE")]
     pub(crate) server: Option<PathBuf>,
 
+    /// Another build of the server, to say how much the one that is measured costs beside it (echo, pairs, fanout,
+    /// datagrams)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) before: Option<PathBuf>,
+
+    /// Only loads whose name ends with this (echo, pairs, fanout)
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) only: Option<String>,
+
     /// The core that server and generator share
     #[arg(long, default_value_t = 0)]
     pub(crate) core: usize,

@@ -23,6 +23,8 @@ use crate::tls_floor::TlsFloor;
 pub(crate) enum Program {
     /// `sockeye serve`.
     Sockeye,
+    /// The same of another build.
+    Before,
     /// `sockeye serve` on so many shards.
     Sharded(u16),
     /// `sockeye serve` on one shard, with a certificate.
@@ -42,6 +44,7 @@ impl Program {
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Sockeye | Self::Sharded(_) | Self::Secure => "sockeye",
+            Self::Before => "sockeye before",
             Self::Floor(_) | Self::DatagramFloor | Self::TlsFloor(_) => "floor",
             Self::Peer(peer) => peer.name(),
         }
@@ -62,7 +65,7 @@ impl Process {
     /// Starts a program and waits until it listens.
     pub(crate) fn start(program: &Program, server: &Path) -> anyhow::Result<Self> {
         let command = match program {
-            Program::Sockeye | Program::Sharded(_) => {
+            Program::Sockeye | Program::Before | Program::Sharded(_) => {
                 let mut command = Command::new(server);
                 command.args(["serve", "--listen", "tcp:127.0.0.1:0", "--json"]);
                 if let Program::Sharded(shards) = program {

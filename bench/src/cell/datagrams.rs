@@ -24,10 +24,10 @@ const TARGET: Target = Target::AtMost(1.3);
 
 /// Sockeye against the floor.
 pub(crate) fn measure(bench: &Bench, report: &mut Report) -> anyhow::Result<()> {
-    let programs = [Program::Sockeye, Program::DatagramFloor];
+    let programs = bench.programs(Program::DatagramFloor);
     let rounds = alternate(&bench.plan, programs.len(), |index| Flow::start(bench, &programs[index]))?;
     let name = "datagrams published x 128 B";
-    report.push(Row::of_ratio(name, "CPU sockeye / floor", &rounds, (0, 1), TARGET));
+    bench.push_ratios(report, name, "CPU", &rounds, TARGET);
     for (index, program) in programs.iter().enumerate() {
         let per_second = 1e6 / rounds.us_per_message(index).median;
         let figure = format!("{}, datagrams a CPU-second", program.name());

@@ -13,7 +13,7 @@ use crate::generator::payload;
 use crate::generator::socket::{Door, Socket};
 use crate::measure::{Running, alternate};
 use crate::process::Program;
-use crate::report::{Report, Row, Target};
+use crate::report::{Report, Target};
 
 /// One shape of echo.
 #[derive(Clone, Copy, Debug)]
@@ -59,10 +59,10 @@ impl Load {
 
 /// Sockeye against the floor, in all shapes.
 pub(crate) fn measure(bench: &Bench, report: &mut Report) -> anyhow::Result<()> {
-    for load in LOADS {
-        let programs = [Program::Sockeye, Program::Floor(load.floor())];
+    for load in LOADS.into_iter().filter(|load| bench.wants(load.name)) {
+        let programs = bench.programs(Program::Floor(load.floor()));
         let rounds = alternate(&bench.plan, programs.len(), |index| start(bench, &programs[index], load))?;
-        report.push(Row::of_ratio(load.name, "CPU sockeye / floor", &rounds, (0, 1), load.target));
+        bench.push_ratios(report, load.name, "CPU", &rounds, load.target);
     }
     Ok(())
 }

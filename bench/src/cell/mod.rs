@@ -20,12 +20,15 @@ use anyhow::{Context as _, ensure};
 use rustix::process::{Resource, Rlimit};
 
 use crate::arguments::Arguments;
-use crate::measure::{Plan, Running, Sample, Work};
+use crate::measure::{Plan, Rounds, Running, Sample, Work};
 use crate::process::{Process, Program};
+use crate::report::{Report, Row, Target};
 
 /// What every cell needs to know.
 pub(crate) struct Bench {
     server: PathBuf,
+    before: Option<PathBuf>,
+    only: Option<String>,
     /// Rounds and their slices.
     pub(crate) plan: Plan,
     core: usize,
@@ -40,7 +43,9 @@ impl Bench {
             Some(server) => server.clone(),
             None => build_server()?,
         };
-        ensure!(server.is_file(), "{} is not a file", server.display());
+        for file in [Some(&server), arguments.before.as_ref()].into_iter().flatten() {
+            ensure!(file.is_file(), "{} is not a file", file.display());
+        }
 
         let limit = rustix::process::getrlimit(Resource::Nofile);
         rustix::process::setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })
@@ -57,7 +62,14 @@ impl Bench {
             // times as long as a turn of 200 connections.
             Plan { rounds: arguments.rounds as usize, slices: 10, slice: Duration::from_millis(60) }
         };
-        Ok(Self { server, plan, core: arguments.core, is_quick: arguments.quick })
+        Ok(Self {
+            server,
+            before: arguments.before.clone(),
+            only: arguments.only.clone(),
+            plan,
+            core: arguments.core,
+            is_quick: arguments.quick,
+        })
     }
 
     /// Measures on two cores, which this process and all children share, instead of one.
@@ -70,7 +82,38 @@ impl Bench {
 
     /// Starts a program afresh.
     pub(crate) fn start(&self, program: &Program) -> anyhow::Result<Process> {
-        Process::start(program, &self.server)
+        let server = match (program, &self.before) {
+            (Program::Before, Some(before)) => before,
+            _ => &self.server,
+        };
+        Process::start(program, server)
+    }
+
+    /// Sockeye, its floor, and the other build of it, if there is one.
+    pub(crate) fn programs(&self, floor: Program) -> Vec<Program> {
+        let before = self.before.as_ref().map(|_| Program::Before);
+        [Program::Sockeye, floor].into_iter().chain(before).collect()
+    }
+
+    /// Whether this load was asked for.
+    pub(crate) fn wants(&self, load: &str) -> bool {
+        self.only.as_ref().is_none_or(|only| load.ends_with(only.as_str()))
+    }
+
+    /// What the programs cost beside each other.
+    pub(crate) fn push_ratios(
+        &self,
+        report: &mut Report,
+        load: &'static str,
+        figure: &str,
+        rounds: &Rounds,
+        target: Target,
+    ) {
+        report.push(Row::of_ratio(load, &format!("{figure}, sockeye / floor"), rounds, (0, 1), target));
+        if self.before.is_some() {
+            let figure = format!("{figure}, sockeye / before");
+            report.push(Row::of_ratio(load, &figure, rounds, (0, 2), Target::None));
+        }
     }
 
     /// The binary that is measured.

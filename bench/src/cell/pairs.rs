@@ -11,7 +11,7 @@ use crate::generator::payload;
 use crate::generator::socket::{Door, Socket};
 use crate::measure::{Running, alternate};
 use crate::process::Program;
-use crate::report::{Report, Row, Target};
+use crate::report::{Report, Target};
 
 pub(super) const PAIRS: usize = 200;
 const PAYLOAD_BYTES: usize = 128;
@@ -23,6 +23,9 @@ pub(crate) fn measure(bench: &Bench, report: &mut Report) -> anyhow::Result<()> 
         ("200 pairs x 128 B on /ws", Door::WebSocket("/ws"), Framing::WebSocket),
         ("200 pairs x 128 B on lines", Door::Lines, Framing::Line),
     ] {
+        if !bench.wants(name) {
+            continue;
+        }
         let text = payload::text(PAYLOAD_BYTES);
         let floor = Floor {
             route: Route::Pairs,
@@ -30,10 +33,10 @@ pub(crate) fn measure(bench: &Bench, report: &mut Report) -> anyhow::Result<()> 
             sent_bytes: payload::push_bytes(framing, &channel(100), &text),
             framing,
         };
-        let programs = [Program::Sockeye, Program::Floor(floor)];
+        let programs = bench.programs(Program::Floor(floor));
         let rounds =
             alternate(&bench.plan, programs.len(), |index| start(bench, &programs[index], door, framing))?;
-        report.push(Row::of_ratio(name, "CPU sockeye / floor", &rounds, (0, 1), TARGET));
+        bench.push_ratios(report, name, "CPU", &rounds, TARGET);
     }
     Ok(())
 }
