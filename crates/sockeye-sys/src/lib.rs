@@ -6,4 +6,5 @@
 pub mod datagram;
 pub mod descriptor;
 pub mod process;
+pub mod ring;
 pub mod socket;
