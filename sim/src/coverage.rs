@@ -71,6 +71,8 @@ coverage! {
     SpuriousEdge: "spurious edges",
     /// An edge was held back.
     DelayedEdge: "delayed edges",
+    /// Writes were made together.
+    BatchedWrite: "writes made together",
     /// A connection could not be accepted for want of a descriptor.
     Exhausted: "out of descriptors",
     /// A client was bid farewell by a drain.

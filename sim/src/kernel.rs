@@ -46,6 +46,8 @@ pub struct Wire {
     server_closed: bool,
     /// A write was short, and room has not been told since.
     full: bool,
+    /// Nothing stands between the loop and the wire.
+    is_plain: bool,
     token: Option<u64>,
     pending: bool,
     /// What is pending is data as well as an end.
@@ -71,7 +73,8 @@ pub enum Found {
 
 impl Wire {
     /// Makes a wire whose buffers take so many bytes each way.
-    pub fn new(inbound_bytes_max: usize, outbound_bytes_max: usize, dice: Dice) -> SharedWire {
+    pub fn new(inbound_bytes_max: usize, outbound_bytes_max: usize, mut dice: Dice) -> SharedWire {
+        let is_plain = dice.chance(75);
         Rc::new(RefCell::new(Wire {
             inbound: VecDeque::new(),
             inbound_bytes_max,
@@ -85,6 +88,7 @@ impl Wire {
             vanished: false,
             server_closed: false,
             full: false,
+            is_plain,
             token: None,
             pending: false,
             arrivals: (false, false),
@@ -198,6 +202,8 @@ pub struct KernelCounts {
     pub delayed_edges: u64,
     /// Writes that took less than was offered.
     pub short_writes: u64,
+    /// Writes that were made together with others.
+    pub batched_writes: u64,
     /// Accepts that failed for want of a descriptor.
     pub exhausted: u64,
 }
@@ -353,6 +359,20 @@ impl sockeye::server::Kernel for SimKernel {
         self.0.borrow_mut().hands_round()
     }
 
+    fn write_each<'a>(
+        &mut self,
+        writes: impl ExactSizeIterator<Item = (&'a SimStream, &'a [u8])>,
+        outcomes: &mut Vec<io::Result<usize>>,
+    ) {
+        let mut net = self.0.borrow_mut();
+        net.counts.batched_writes += if writes.len() > 1 { writes.len() as u64 } else { 0 };
+        if !net.calm && net.dice.chance(2) {
+            // The call failed as a whole.
+            return outcomes.extend(writes.map(|_| Err(io::ErrorKind::Interrupted.into())));
+        }
+        outcomes.extend(writes.map(|(stream, bytes)| stream.take_in(&[io::IoSlice::new(bytes)])));
+    }
+
     fn send(&mut self, shard: u16, letters: &mut Vec<Letter<SimStream>>) {
         self.0.borrow_mut().written.extend(letters.drain(..).map(|letter| (shard, letter)));
     }
@@ -444,6 +464,20 @@ impl Stream for SimStream {
     }
 
     fn write_vectored(&mut self, pieces: &[io::IoSlice<'_>]) -> io::Result<usize> {
+        self.take_in(pieces)
+    }
+
+    fn is_plain(&self) -> bool {
+        self.0.borrow().is_plain
+    }
+
+    fn finish(&mut self) {
+        self.0.borrow_mut().outbound_end = true;
+    }
+}
+
+impl SimStream {
+    fn take_in(&self, pieces: &[io::IoSlice<'_>]) -> io::Result<usize> {
         let mut wire = self.0.borrow_mut();
         let offered: usize = pieces.iter().map(|piece| piece.len()).sum();
         if wire.reset {
@@ -470,10 +504,6 @@ impl Stream for SimStream {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         Ok(taken)
-    }
-
-    fn finish(&mut self) {
-        self.0.borrow_mut().outbound_end = true;
     }
 }
 

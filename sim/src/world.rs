@@ -446,6 +446,7 @@ impl World {
                 (Met::ClosedSlow, stats.closed_slow),
                 (Met::MergedEdge, kernel.merged_edges),
                 (Met::SpuriousEdge, kernel.spurious_edges),
+                (Met::BatchedWrite, kernel.batched_writes),
                 (Met::DelayedEdge, kernel.delayed_edges),
                 (Met::Exhausted, kernel.exhausted),
             ] {

@@ -71,6 +71,21 @@ impl Out {
         }
     }
 
+    /// Where in the input everything lies, if it is one piece of it.
+    #[inline]
+    pub fn single_input(&self) -> Option<Range<usize>> {
+        match &self.pieces[..] {
+            [(0, range)] if self.scratch.is_empty() => Some(range.clone()),
+            _ => None,
+        }
+    }
+
+    /// Everything, if it was copied.
+    #[inline]
+    pub fn copied(&self) -> Option<&[u8]> {
+        self.pieces.is_empty().then_some(&self.scratch)
+    }
+
     /// Everything, if it is one piece.
     #[inline]
     pub fn single<'a>(&'a self, input: &'a [u8]) -> Option<&'a [u8]> {

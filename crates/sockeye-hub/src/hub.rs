@@ -24,7 +24,7 @@ use crate::{
     home::Placed,
     key::Keys,
     limit::{Limits, Rule},
-    message::{Encoder, Encoding, Kind},
+    message::{Encoder, Encoding, Kind, Message},
     name,
     outbox::{Answer, Bye, Done, Item, Outbox},
     pattern::Patterns,
@@ -387,6 +387,40 @@ impl Hub {
         let encoding = hot.encoding;
         hot.outbox.replace(index, bytes, |message| message.encoded(encoding, encoder).len());
         self.clients.outbox_bytes += hot.outbox.message_bytes();
+    }
+
+    /// What waits to be written to a client, if it is messages alone and nothing else is to be done for it first: it is not
+    /// being closed, and lags nowhere.
+    #[inline]
+    pub fn waiting_messages(&self, client: ClientId) -> Option<&Outbox> {
+        let hot = self
+            .clients
+            .hot
+            .get(client.index())
+            .filter(|hot| hot.open && hot.generation == client.generation())?;
+        let outbox = &hot.outbox;
+        (!hot.closing && hot.lagging == 0 && outbox.messages() == outbox.len()).then_some(outbox)
+    }
+
+    /// Notes that so many bytes, from where writing stopped, were written of a queue of messages, whose lengths as they are
+    /// written are given: those that are wholly written leave it.
+    #[inline]
+    pub fn note_written(&mut self, client: ClientId, bytes: usize, length: impl Fn(&Message) -> usize) {
+        if !self.clients.is_open(client) {
+            return;
+        }
+        let mut left = self.clients.hot[client.index()].outbox.front_offset() + bytes;
+        while let Some(Item::Message(message)) = self.clients.hot[client.index()].outbox.get(0) {
+            let length = length(message);
+            if left < length {
+                break;
+            }
+            left -= length;
+            self.pop_front(client);
+        }
+        if left > 0 {
+            self.set_front_offset(client, left);
+        }
     }
 
     /// Removes the front item, which is wholly written.

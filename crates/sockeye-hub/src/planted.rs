@@ -26,11 +26,15 @@ pub enum Planted {
     GapOutlives,
     /// Whoever may publish somewhere may publish anywhere.
     RightUnasked,
+    /// What was said at once and did not fit is said no more.
+    RestForgotten,
+    /// A write that was not tried is not tried again.
+    UntriedSleeps,
 }
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Planted; 10] = [
+    pub const ALL: [Planted; 12] = [
         Planted::LostWakeUp,
         Planted::LagTooLate,
         Planted::GapTooShort,
@@ -41,6 +45,8 @@ impl Planted {
         Planted::SilentAnswerSleeps,
         Planted::GapOutlives,
         Planted::RightUnasked,
+        Planted::RestForgotten,
+        Planted::UntriedSleeps,
     ];
 }
 

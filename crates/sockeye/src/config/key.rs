@@ -51,6 +51,7 @@ macro_rules! keys {
 keys! {
     "listen", Addresses, listen, "Where to listen: tcp:HOST:PORT, unix:PATH, udp:HOST:PORT and unixgram:PATH. localhost means 127.0.0.1 and ::1.";
     "datagrams", Flag, datagrams, "Receive UDP datagrams on the port of every tcp: address too. Without it: only on udp: and unixgram: addresses.";
+    "io_uring", Flag, io_uring, "Make the writes of a turn in one call, where the system allows io_uring; containers mostly do not. false, or not allowed: one call for each write.";
     "open", Flag, open, "Allow listening beyond loopback, although nobody has to say who he is (as --open does).";
     "log", Level, log, "How much to log: error, warn, info, debug (every connection) or trace (as --log does).";
     "shards", Shards, shards, "Threads that serve, each with connections of its own: a number from 1 to 256, or \"cores\", one for each that this process may run on.";

@@ -47,6 +47,8 @@ pub struct Config {
     pub listen_written: bool,
     /// UDP is received on the port of every TCP address.
     pub datagrams: bool,
+    /// Writes of one turn leave together, where the system allows it.
+    pub io_uring: bool,
     /// Listening beyond loopback is meant.
     pub open: bool,
     /// How much is logged.
@@ -83,6 +85,7 @@ impl Default for Config {
             listen: vec![Address::tcp("localhost", DEFAULT_PORT)],
             listen_written: false,
             datagrams: true,
+            io_uring: true,
             open: false,
             log: Level::default(),
             shards: Shards::Cores,

@@ -13,6 +13,7 @@ use super::{Config, ConfigError, Overrides};
 const RESTART: &[&str] = &[
     "listen",
     "datagrams",
+    "io_uring",
     "open",
     "shards",
     "limits.datagram_buffer_bytes",

@@ -14,6 +14,7 @@ use sockeye_hub::planted::{Planted, is_planted};
 use sockeye_hub::{Hub, Now};
 use tracing::debug;
 
+use super::batch::{Batch, Origin};
 use super::board::Board;
 use super::chronicle::{Chronicle, ClientEvent};
 use super::figures::Figures;
@@ -43,6 +44,8 @@ pub(super) struct Desk {
     pub(super) wheel: Wheel,
     pub(super) out: Out,
     pub(super) gather: Gather,
+    /// What leaves together.
+    pub(super) batch: Batch,
     pub(super) now: Now,
     /// `/readyz` says that new work is welcome.
     pub(super) welcoming: bool,
@@ -94,7 +97,7 @@ impl Desk {
         }
         if peer.holds {
             let mut held = peer.take_held();
-            let (taken, fate) = self.handle(peer, &mut held);
+            let (taken, fate) = self.handle(peer, &mut held, Origin::Elsewhere);
             held.drain(..taken);
             peer.hold(held);
             self.list_if_more(peer);
@@ -123,7 +126,7 @@ impl Desk {
         }
         self.figures.bytes_in += length as u64;
         self.figures.reads += 1;
-        let (taken, fate) = self.handle(peer, &mut buffer[..length]);
+        let (taken, fate) = self.handle(peer, &mut buffer[..length], Origin::Buffer);
         if taken < length {
             peer.hold(buffer[taken..length].to_vec());
         }
@@ -188,9 +191,9 @@ impl Desk {
 
     /// Gives input to the machine, and writes what it said at once. Returns how much of the input was taken.
     #[inline]
-    fn handle(&mut self, peer: &mut Peer<impl Stream>, input: &mut [u8]) -> (usize, Fate) {
+    fn handle(&mut self, peer: &mut Peer<impl Stream>, input: &mut [u8], origin: Origin) -> (usize, Fate) {
         let taken = self.act(peer, |machine, cx| machine.handle_input(input, cx));
-        let fate = self.speak(peer, input);
+        let fate = self.speak(peer, input, origin);
         (taken, fate)
     }
 
@@ -201,7 +204,7 @@ impl Desk {
         act: impl FnOnce(&mut Connection, &mut Context<'_>),
     ) -> Fate {
         self.act(peer, act);
-        self.speak(peer, &[])
+        self.speak(peer, &[], Origin::Elsewhere)
     }
 
     /// Lets a machine act with everything of the shard at hand.
@@ -245,10 +248,11 @@ impl Desk {
         act(&mut cx)
     }
 
-    /// Writes what the machine said at once, and sees how the connection stands.
+    /// Has what the machine said at once written, and sees how the connection stands.
     #[inline]
-    fn speak(&mut self, peer: &mut Peer<impl Stream>, input: &[u8]) -> Fate {
+    fn speak(&mut self, peer: &mut Peer<impl Stream>, input: &[u8], origin: Origin) -> Fate {
         if !self.out.is_empty()
+            && !self.write_down_said(peer, input, origin)
             && !self.write_said(peer, input)
             && let end @ Fate::Ends(..) = self.write(peer, input)
         {
@@ -378,6 +382,7 @@ impl Desk {
                 if self.hub.outbox(client).is_empty()
                     && self.hub.requests_in_flight(client) == 0
                     && !peer.is_lingering()
+                    && !peer.said
                     && !peer.stream.is_clogged() =>
             {
                 if peer.machine.is_input_ended() {

@@ -109,6 +109,15 @@ pub trait Kernel {
     /// The system's.
     fn register(&mut self, stream: &mut Self::Stream, token: u64) -> io::Result<()>;
 
+    /// Makes each of these writes, as [`Stream::write`] would, and appends what became of each, in order. All streams are
+    /// plain ([`Stream::is_plain`]), and none occurs twice.
+    fn write_each<'a>(
+        &mut self,
+        writes: impl ExactSizeIterator<Item = (&'a Self::Stream, &'a [u8])>,
+        outcomes: &mut Vec<io::Result<usize>>,
+    ) where
+        Self::Stream: 'a;
+
     /// Puts letters into another shard's inbox, in order, and wakes it if it waits. Never blocks. `letters` is left
     /// empty.
     fn send(&mut self, shard: u16, letters: &mut Vec<Letter<Self::Stream>>);
@@ -158,6 +167,10 @@ pub trait Stream {
     /// # Errors
     /// As `write`.
     fn write_vectored(&mut self, pieces: &[io::IoSlice<'_>]) -> io::Result<usize>;
+
+    /// Says whether a write is nothing but the system's own call, so that many can be made at once
+    /// ([`Kernel::write_each`]).
+    fn is_plain(&self) -> bool;
 
     /// Says whether the peer can hear nothing any more. One that has only ended its own side can.
     fn is_gone(&self) -> bool {

@@ -2,19 +2,22 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, IoSlice, Read as _, Write as _};
+use std::io::{self, IoSlice, Write as _};
 use std::net::Shutdown;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use mio::{Events, Interest, Poll, Token};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, recv};
+use rustix::net::{RecvFlags, SendFlags, recv, send};
 use sockeye_gateway::Transport;
 use sockeye_gateway::mail::{PeerAddress, Source};
 use sockeye_hub::Now;
 use sockeye_sys::datagram::{self, Inbox, Peer};
+use sockeye_sys::ring::SendRing;
+use tracing::{debug, warn};
 
 use super::datagram_socket::DatagramSocket;
 use super::inbox::{Inboxes, WAKE_TOKEN};
@@ -37,7 +40,12 @@ pub(super) struct MioKernel {
     /// Where TLS is spoken: what every TCP connection comes through.
     door: Option<Door>,
     started: Instant,
+    /// Where many writes leave in one call, if the system allows it.
+    ring: Option<SendRing>,
 }
+
+/// Fewer writes than this leave one by one: there is nothing to be saved.
+const RING_WRITES_MIN: usize = 4;
 
 /// Edges taken from the kernel in one call.
 const EVENTS_MAX: usize = 1024;
@@ -91,7 +99,15 @@ impl MioKernel {
             reserve,
             door,
             started,
+            ring: None,
         })
+    }
+
+    /// Has many writes leave in one call, where the system allows it. Containers mostly do not, and nothing is wrong then.
+    pub(super) fn open_ring(&mut self) {
+        self.ring = SendRing::new()
+            .inspect_err(|error| debug!(%error, "io_uring is not to be had: writes leave one by one"))
+            .ok();
     }
 
     fn accept_one(&self, index: usize) -> io::Result<Accepted<Socket>> {
@@ -253,6 +269,27 @@ impl Kernel for MioKernel {
         Ok(())
     }
 
+    fn write_each<'a>(
+        &mut self,
+        writes: impl ExactSizeIterator<Item = (&'a Socket, &'a [u8])>,
+        outcomes: &mut Vec<io::Result<usize>>,
+    ) {
+        let count = writes.len();
+        let mut writes = writes.map(|(socket, bytes)| (socket.plain(), bytes));
+        match &mut self.ring {
+            Some(ring) if count >= RING_WRITES_MIN => {
+                if let Err(error) = ring.send_each(&mut writes, outcomes) {
+                    warn!(%error, "io_uring fails: from here on writes leave one by one");
+                    self.ring = None;
+                    outcomes.extend((0..count).map(|_| Err(io::ErrorKind::Interrupted.into())));
+                }
+            }
+            _ => outcomes.extend(
+                writes.map(|(socket, bytes)| send(socket, bytes, SendFlags::NOSIGNAL).map_err(Into::into)),
+            ),
+        }
+    }
+
     fn send(&mut self, shard: u16, letters: &mut Vec<Letter<Socket>>) {
         self.inboxes.send(shard, letters);
     }
@@ -304,6 +341,19 @@ impl Socket {
 }
 
 impl Socket {
+    /// The descriptor of a socket to which bytes go as they are.
+    ///
+    /// # Panics
+    /// If it is not plain.
+    #[inline]
+    fn plain(&self) -> BorrowedFd<'_> {
+        match self {
+            Socket::Tcp(tcp) => tcp.as_fd(),
+            Socket::Unix(unix) => unix.as_fd(),
+            Socket::Fresh(_) | Socket::Tls(_) => unreachable!("what has a layer of its own is not plain"),
+        }
+    }
+
     fn receive(&self, buffer: &mut [u8], flags: RecvFlags) -> Result<(usize, usize), Errno> {
         match self {
             Socket::Tcp(tcp) => recv(tcp, buffer, flags),
@@ -317,8 +367,7 @@ impl Socket {
 impl Stream for Socket {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
-            Socket::Tcp(tcp) => tcp.read(buffer),
-            Socket::Unix(unix) => unix.read(buffer),
+            Socket::Tcp(_) | Socket::Unix(_) => Ok(recv(self.plain(), buffer, RecvFlags::empty())?.1),
             Socket::Tls(tls) => tls.read(buffer),
             Socket::Fresh(_) => self.arrive(buffer),
         }
@@ -344,10 +393,13 @@ impl Stream for Socket {
         Ok(())
     }
 
+    fn is_plain(&self) -> bool {
+        matches!(self, Socket::Tcp(_) | Socket::Unix(_))
+    }
+
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Socket::Tcp(tcp) => tcp.write(bytes),
-            Socket::Unix(unix) => unix.write(bytes),
+            Socket::Tcp(_) | Socket::Unix(_) => Ok(send(self.plain(), bytes, SendFlags::NOSIGNAL)?),
             Socket::Tls(tls) => tls.write(bytes),
             Socket::Fresh(fresh) => fresh.tcp()?.write(bytes),
         }

@@ -10,6 +10,7 @@ pub mod stats;
 pub mod tls;
 
 mod apart;
+mod batch;
 mod board;
 mod chronicle;
 mod crew;

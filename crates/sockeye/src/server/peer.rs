@@ -20,6 +20,8 @@ pub(super) struct Peer<S> {
     pub(super) ended_edge: bool,
     /// The socket took less than was offered: nothing is written until it is writable.
     pub(super) blocked: bool,
+    /// What it said at once waits in the batch.
+    pub(super) said: bool,
     /// Already in the ready list.
     pub(super) listed: bool,
     /// Something was received that is not handled yet.
@@ -28,12 +30,10 @@ pub(super) struct Peer<S> {
     apart: bool,
     /// It must begin with a PROXY header, which has not come yet.
     pub(super) owes_header: bool,
-    /// Everything was said and the peer was told; what it still sends is of no interest.
-    lingering: bool,
     /// When the wheel will bring this peer up at the latest (`u64::MAX`: it is not in the wheel).
     pub(super) armed_ms: u64,
     pub(super) machine: Connection,
-    /// When a lingering connection is cut.
+    /// When a lingering connection is cut (`u64::MAX`: it does not linger).
     linger_ms: u64,
     /// Received, but not handled yet, because the machine paused. Handled before anything newer.
     held: Vec<u8>,
@@ -65,10 +65,10 @@ impl<S> Peer<S> {
             apart: owes_header || standing.as_ref().is_some_and(|standing| standing.is_metered()),
             owes_header,
             standing,
-            lingering: false,
             readable: false,
             ended_edge: false,
             blocked: false,
+            said: false,
             listed: false,
         }
     }
@@ -86,7 +86,8 @@ impl<S> Peer<S> {
     /// Its header has come: what is left is whether it is held to a rate.
     pub(super) fn settle_header(&mut self) {
         self.owes_header = false;
-        self.apart = self.lingering || self.standing.as_ref().is_some_and(|standing| standing.is_metered());
+        self.apart =
+            self.is_lingering() || self.standing.as_ref().is_some_and(|standing| standing.is_metered());
     }
 
     /// It was over a rate, and is not read for a while.
@@ -96,12 +97,11 @@ impl<S> Peer<S> {
 
     /// Everything was said and the peer was told; what it still sends is of no interest.
     pub(super) fn is_lingering(&self) -> bool {
-        self.lingering
+        self.linger_ms != u64::MAX
     }
 
     /// Begins to linger, until the peer ends or `until_ms`.
     pub(super) fn linger(&mut self, until_ms: u64) {
-        self.lingering = true;
         self.apart = true;
         self.linger_ms = until_ms;
         self.readable = true;

@@ -273,8 +273,11 @@ impl Makings<'_> {
         let reserve = Arc::clone(&crew.reserve);
         let turn_max = self.config.server.handshakes_per_turn_max;
         let door = self.tls.as_ref().map(|tls| Door::new(Arc::clone(tls), turn_max));
-        let kernel =
+        let mut kernel =
             MioKernel::new(poll, sockets, datagram_bytes_max, (index, inboxes), reserve, door, crew.started)?;
+        if self.config.io_uring {
+            kernel.open_ring();
+        }
         Ok(Shard::new(kernel, setup))
     }
 }

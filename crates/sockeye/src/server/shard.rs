@@ -21,6 +21,7 @@ use sockeye_gateway::{Connection, CookieKey, Form, Limits, Out, Site, Tally};
 use sockeye_hub::{ClientId, ClientSetup, Hub, Now};
 use tracing::{debug, debug_span, warn};
 
+use super::batch::Batch;
 use super::board::{Board, Shown};
 use super::chronicle::{Chronicle, ClientEvent};
 use super::desk::{Desk, Fate};
@@ -64,7 +65,7 @@ pub struct Shard<K: Kernel> {
     pub(super) desk: Desk,
     pub(super) post: Post,
     pub(super) exchange: Exchange<K::Stream>,
-    buffer: Box<[u8]>,
+    pub(super) buffer: Box<[u8]>,
     events: Vec<Event>,
     due: Vec<u64>,
     next_stats_ms: u64,
@@ -110,6 +111,7 @@ impl<K: Kernel> Shard<K> {
                 wheel: Wheel::new(now.ms),
                 out: Out::new(),
                 gather: Gather::default(),
+                batch: Batch::default(),
                 now,
                 welcoming: true,
                 leaves_ms: None,
@@ -164,6 +166,7 @@ impl<K: Kernel> Shard<K> {
         self.take_letters();
         self.has_news |= !self.exchange.is_alone() && (waiting > 0 || !events.is_empty());
         for event in events.drain(..) {
+            self.make_room();
             self.handle_event(event);
         }
         self.events = events;
@@ -174,6 +177,7 @@ impl<K: Kernel> Shard<K> {
         self.resume_datagrams();
         for _ in 0..waiting {
             let Some(token) = self.desk.ready.pop_front() else { break };
+            self.make_room();
             if token >= DATAGRAM_TOKENS {
                 self.handle_datagram_turn(token);
             } else if token >= LISTENER_TOKENS {
@@ -182,19 +186,17 @@ impl<K: Kernel> Shard<K> {
                 self.at_desk(ClientId::from_u64(token), Desk::serve);
             }
         }
+        self.post_letters();
+        self.launch();
         if self.desk.quiet {
             self.go_on_draining();
         }
         self.desk.tell_channels();
         self.post_letters();
-        for _ in 0..self.desk.server_limits.writes_per_turn_max {
-            let Some(client) = self.desk.hub.take_touched() else { break };
-            if !self.at_desk(client, |desk, peer, _| desk.flush(peer)) {
-                self.flush_session(client);
-            }
-        }
+        self.flush_touched();
         self.send_mail();
         self.handle_timers();
+        self.launch();
         self.tell_datagrams();
         self.post_letters();
         Ok(())
@@ -247,7 +249,8 @@ impl<K: Kernel> Shard<K> {
             }
             // One that is listed already is served in this turn too.
             if !peer.listed
-                && let Fate::Ends(why, error) = self.desk.serve(peer, &mut self.buffer)
+                && let Fate::Ends(why, error) =
+                    self.desk.serve(peer, self.desk.batch.room_of(&mut self.buffer))
             {
                 self.remove(client, why, error.as_ref());
             }
@@ -258,13 +261,14 @@ impl<K: Kernel> Shard<K> {
     }
 
     /// Works on one connection at the desk, and removes it if that was its end. Returns false where there is none.
-    fn at_desk(
+    pub(super) fn at_desk(
         &mut self,
         client: ClientId,
         work: impl FnOnce(&mut Desk, &mut Peer<K::Stream>, &mut [u8]) -> Fate,
     ) -> bool {
         let Some(peer) = peer_of(&mut self.peers, client) else { return false };
-        if let Fate::Ends(why, error) = work(&mut self.desk, peer, &mut self.buffer) {
+        let room = self.desk.batch.room_of(&mut self.buffer);
+        if let Fate::Ends(why, error) = work(&mut self.desk, peer, room) {
             self.remove(client, why, error.as_ref());
         }
         true
@@ -360,6 +364,9 @@ impl<K: Kernel> Shard<K> {
             return;
         }
         let Some(mut peer) = self.peers[index].take() else { return };
+        if peer.said {
+            self.desk.batch.forget(client);
+        }
         // Its last step may have ended it before anybody saw what it had become.
         if let Some((before, after)) = peer.machine.take_change() {
             self.desk.figures.changed(before, after);
@@ -448,7 +455,7 @@ impl<K: Kernel> Shard<K> {
 const CONGESTED_WAIT: Duration = Duration::from_millis(1);
 
 /// The peer of a client, unless it is gone (its place may be another's by now).
-fn peer_of<S>(peers: &mut [Option<Box<Peer<S>>>], client: ClientId) -> Option<&mut Peer<S>> {
+pub(super) fn peer_of<S>(peers: &mut [Option<Box<Peer<S>>>], client: ClientId) -> Option<&mut Peer<S>> {
     peers.get_mut(client.index())?.as_deref_mut().filter(|peer| peer.client() == client)
 }
 

@@ -7,6 +7,7 @@
 // Helpers are tests too: they may unwrap.
 #![cfg(test)]
 
+mod batch;
 mod certificates;
 mod client;
 mod command;

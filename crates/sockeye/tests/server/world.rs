@@ -217,6 +217,13 @@ impl Server {
         self.log.lines.lock().unwrap().lines.clone()
     }
 
+    /// Whether it has a way to the kernel that only io_uring opens.
+    pub(crate) fn has_ring(&self) -> bool {
+        let descriptors = std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap();
+        let mut targets = descriptors.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+        targets.any(|target| target.to_string_lossy().contains("io_uring"))
+    }
+
     /// The server's resident memory in bytes.
     pub(crate) fn resident_bytes(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
