@@ -331,7 +331,7 @@ impl Hub {
                 let placed = self.place(&channel, known, *publish, now);
                 let created = placed.as_ref().is_ok_and(|placed| placed.created);
                 let result = match &placed {
-                    Ok(placed) => Ok((placed.at, placed.message.is_none())),
+                    Ok(placed) => Ok((placed.at, placed.again)),
                     Err(refusal) => Err(refusal.clone()),
                 };
                 // The answer goes first: a client hears of its own message after its answer.
@@ -339,7 +339,7 @@ impl Hub {
                     self.send(from, Inner::Published { request, result, created });
                 }
                 if let Ok(placed) = placed {
-                    self.spread_placed(&placed, now);
+                    self.spread(&placed, now);
                 }
             }
             Inner::Published { request, result, created } => {

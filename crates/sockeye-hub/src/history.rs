@@ -86,9 +86,8 @@ impl History {
         self.trim(rule, totals);
     }
 
-    /// Lets go of the oldest message where the next one will push it out anyway, and gives it back if nobody else holds
-    /// it: the next one can be made of it.
-    pub(crate) fn recycle(&mut self, rule: &Rule, totals: &mut Totals) -> Option<Arc<Message>> {
+    /// Lets go of the oldest message where the next one will push it out anyway.
+    pub(crate) fn give_way(&mut self, rule: &Rule, totals: &mut Totals) -> Option<Arc<Message>> {
         if self.entries.len() < 2 || self.entries.len() < rule.messages {
             return None;
         }
@@ -97,8 +96,7 @@ impl History {
         totals.bytes -= entry.counted_bytes;
         totals.messages -= 1;
         totals.evicted += 1;
-        let mut message = entry.message;
-        Arc::get_mut(&mut message).is_some().then_some(message)
+        Some(entry.message)
     }
 
     /// Counts the encoded forms that the newest messages got since they were appended.

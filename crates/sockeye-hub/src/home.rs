@@ -27,7 +27,9 @@ pub(crate) struct Placed {
     pub(crate) at: Position,
     /// Its channel was created for it.
     pub(crate) created: bool,
-    /// `None` if it was published before.
+    /// It was published before.
+    pub(crate) again: bool,
+    /// The message, if it is new and somebody may hear it.
     pub(crate) message: Option<Arc<Message>>,
 }
 
@@ -134,7 +136,7 @@ impl Hub {
         {
             let at = Position { epoch: channel.epoch, sequence };
             self.stats.published_again += 1;
-            return Ok(Placed { channel: index, at, created, message: None });
+            return Ok(Placed { channel: index, at, created, again: true, message: None });
         }
 
         channel.head += 1;
@@ -143,14 +145,15 @@ impl Hub {
         let Side::Home(home) = &mut channel.side else { unreachable!("only a home gives positions") };
         let rule = &self.rules[home.rule];
         let Publication { kind, payload, user, publisher, .. } = publication;
-        let mut message = match rule.kind {
-            RuleKind::Kept => home.history.recycle(rule, &mut self.totals),
+        let mut oldest = match rule.kind {
+            RuleKind::Kept => home.history.give_way(rule, &mut self.totals),
             RuleKind::Live => None,
         };
-        let message = match message.as_mut().and_then(Arc::get_mut) {
+        // The next message is made of the oldest if nobody else holds that.
+        let message = match oldest.as_mut().and_then(Arc::get_mut) {
             Some(old) => {
                 old.renew(at.sequence, now.unix_ms, user, kind, payload, publisher);
-                message.expect("it was just renewed")
+                oldest.expect("it was just renewed")
             }
             None => {
                 let payload = payload.into_owned().into_boxed_slice();
@@ -167,22 +170,31 @@ impl Hub {
                 self.keys.remove(&oldest);
             }
         }
+        let may_be_heard = self.shard.count > 1 || !channel.exact.is_empty() || !self.patterns.is_empty();
+        let heard = may_be_heard.then(|| Arc::clone(&message));
         if rule.kind == RuleKind::Kept {
-            home.history.append(Arc::clone(&message), now.ms, rule, &mut self.totals);
+            home.history.append(message, now.ms, rule, &mut self.totals);
             self.totals.order.push_back(Mark { channel: index, generation, sequence: at.sequence });
         }
         home.idle_since_ms = None;
         self.stats.published += 1;
         self.forget_keys(now);
-        Ok(Placed { channel: index, at, created, message: Some(message) })
+        Ok(Placed { channel: index, at, created, again: false, message: heard })
     }
 
-    /// Gives a placed message to everybody who hears it, here and on other shards.
-    pub(crate) fn spread(&mut self, index: u32, message: &Arc<Message>, now: Now) {
-        let mut is_heard = self.fan_out(index, message);
-        if self.shard.count > 1 {
-            self.deliver_to_shards(index, message);
-            is_heard = true;
+    /// Gives a placed message, if it is new, to everybody who hears it, here and on other shards.
+    pub(crate) fn spread(&mut self, placed: &Placed, now: Now) {
+        if placed.again {
+            return;
+        }
+        let index = placed.channel;
+        let mut is_heard = false;
+        if let Some(message) = &placed.message {
+            is_heard = self.fan_out(index, message);
+            if self.shard.count > 1 {
+                self.deliver_to_shards(index, message);
+                is_heard = true;
+            }
         }
         if is_heard {
             let channel = self.channels.get_mut(index);

@@ -21,7 +21,6 @@ use crate::{
     error::{Refusal, RefusalCode},
     event::Events,
     history::Totals,
-    home::Placed,
     key::Keys,
     limit::{Limits, Rule},
     message::{Encoder, Encoding, Kind, Message},
@@ -194,10 +193,10 @@ impl Hub {
                     }
                     // The answer goes first: a client hears of its own message after its answer.
                     if tag != Tag::Silent {
-                        let done = Done::Published { at: placed.at, again: placed.message.is_none() };
+                        let done = Done::Published { at: placed.at, again: placed.again };
                         self.answer(client, tag, Ok(done));
                     }
-                    self.spread_placed(&placed, now);
+                    self.spread(&placed, now);
                 }
                 Err(refusal) => self.answer(client, tag, Err(refusal)),
             }
@@ -236,7 +235,7 @@ impl Hub {
         }
         let known = self.channels.find(channel);
         if let Ok(placed) = self.place(channel, known, publication, now) {
-            self.spread_placed(&placed, now);
+            self.spread(&placed, now);
         }
     }
 
@@ -547,12 +546,6 @@ impl Hub {
             return Err(Refusal::lasting(RefusalCode::TooLarge, why));
         }
         Ok(())
-    }
-
-    pub(crate) fn spread_placed(&mut self, placed: &Placed, now: Now) {
-        if let Some(message) = &placed.message {
-            self.spread(placed.channel, message, now);
-        }
     }
 
     /// Queues the outcome of a request.

@@ -4,6 +4,7 @@
 //! with it. What is absent here is therefore nothing that a client could miss.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use super::request::{Id, Request, Verb};
 use super::scan::{DEPTH_MAX, Value};
@@ -15,7 +16,7 @@ use super::{Kind, Payload, without_line_breaks};
 /// an object or an array as the value. `None` says nothing about the text.
 #[inline]
 pub(super) fn plain_publish(text: &str) -> Option<Request<'_>> {
-    let PlainPublish { channel, payload, id } = plain_fields(text)?;
+    let PlainPublish { channel, payload, id } = plain_fields(text.as_bytes(), |range| Some(&text[range]))?;
     Some(Request { id, verb: Verb::Publish { channel: Cow::Borrowed(channel), payload, key: None } })
 }
 
@@ -35,15 +36,22 @@ pub struct PlainPublish<'a> {
 #[inline]
 #[must_use]
 pub fn parse_plain_publish(text: &[u8]) -> Option<PlainPublish<'_>> {
-    plain_fields(std::str::from_utf8(text).ok()?)
+    // Most is ASCII, which is seen sooner than that it is UTF-8.
+    if !text.is_ascii() {
+        std::str::from_utf8(text).ok()?;
+    }
+    plain_fields(text, |range| std::str::from_utf8(&text[range]).ok())
 }
 
-#[inline]
-fn plain_fields(text: &str) -> Option<PlainPublish<'_>> {
+/// The fields of a text that is known to be UTF-8, and of which `part` gives parts.
+#[inline(always)]
+fn plain_fields<'a>(
+    bytes: &'a [u8],
+    part: impl Fn(Range<usize>) -> Option<&'a str>,
+) -> Option<PlainPublish<'a>> {
     const CHANNEL: &[u8] = b"{\"pub\":";
     const DATA: &[u8] = b",\"data\":";
     const ID: &[u8] = b",\"id\":";
-    let bytes = text.as_bytes();
     if !bytes.starts_with(CHANNEL) || bytes.get(CHANNEL.len()) != Some(&b'"') {
         return None;
     }
@@ -71,11 +79,11 @@ fn plain_fields(text: &str) -> Option<PlainPublish<'_>> {
         let value = match bytes.get(start)? {
             b'"' => {
                 end = plain_string(bytes, start)?;
-                Value::String(RawString { quoted: &text[start..end], escaped: false })
+                Value::String(RawString { quoted: part(start..end)?, escaped: false })
             }
             b'-' | b'0'..=b'9' => {
                 end = plain_number(bytes, start)?;
-                Value::Number(&text[start..end])
+                Value::Number(part(start..end)?)
             }
             _ => return None,
         };
@@ -84,7 +92,7 @@ fn plain_fields(text: &str) -> Option<PlainPublish<'_>> {
     if bytes[end..] != *b"}" {
         return None;
     }
-    let channel = &text[CHANNEL.len() + 1..channel_end - 1];
+    let channel = part(CHANNEL.len() + 1..channel_end - 1)?;
     Some(PlainPublish { channel, payload: Payload { kind, bytes: data }, id })
 }
 

@@ -1,6 +1,6 @@
 //! What is between quotes: finding the bytes that matter, and undoing escapes.
 //!
-//! Scanning and writing both look for the same three kinds of bytes, eight at a time. Checking escapes is absent: a
+//! Scanning and writing both look for the same three kinds of bytes, sixteen at a time. Checking escapes is absent: a
 //! [`RawString`] only comes from the scanner, which has done that.
 
 use std::borrow::Cow;
@@ -34,30 +34,45 @@ impl<'a> RawString<'a> {
 /// The number of bytes at the front that are neither a quote, nor a backslash, nor a control character.
 #[inline(always)]
 pub(super) fn plain_run(bytes: &[u8]) -> usize {
-    // Most strings are short: their end is in the first word.
-    if let Some(chunk) = bytes.first_chunk::<8>() {
-        let special = special_bytes(u64::from_le_bytes(*chunk));
-        if special != 0 {
-            return special.trailing_zeros() as usize / 8;
+    // Most strings are short: their end is in the first chunk.
+    if let Some(chunk) = bytes.first_chunk::<CHUNK_BYTES>() {
+        match first_special(chunk) {
+            Some(at) => at,
+            None => long_plain_run(bytes),
         }
+    } else {
+        short_plain_run(bytes)
     }
-    long_plain_run(bytes)
 }
 
 /// The same for what is not that short.
 #[inline(never)]
 fn long_plain_run(bytes: &[u8]) -> usize {
-    let (words, rest) = bytes.as_chunks::<8>();
-    for (index, word) in words.iter().enumerate().take(SHORT_BYTES_MAX / 8) {
-        let special = special_bytes(u64::from_le_bytes(*word));
-        if special != 0 {
-            return 8 * index + special.trailing_zeros() as usize / 8;
+    let (chunks, rest) = bytes.as_chunks::<CHUNK_BYTES>();
+    for (index, chunk) in chunks.iter().enumerate().take(SHORT_BYTES_MAX / CHUNK_BYTES) {
+        if let Some(at) = first_special(chunk) {
+            return CHUNK_BYTES * index + at;
         }
     }
-    if words.len() >= SHORT_BYTES_MAX / 8 {
+    if chunks.len() >= SHORT_BYTES_MAX / CHUNK_BYTES {
         return SHORT_BYTES_MAX + very_long_plain_run(&bytes[SHORT_BYTES_MAX..]);
     }
-    8 * words.len() + short_plain_run(rest)
+    CHUNK_BYTES * chunks.len() + short_plain_run(rest)
+}
+
+/// How many bytes are looked at together.
+const CHUNK_BYTES: usize = 16;
+
+/// The first byte of a chunk that needs attention.
+#[inline(always)]
+fn first_special(chunk: &[u8; CHUNK_BYTES]) -> Option<usize> {
+    let word = u128::from_le_bytes(*chunk);
+    let low = special_bytes(word as u64);
+    if low != 0 {
+        return Some(low.trailing_zeros() as usize / 8);
+    }
+    let high = special_bytes((word >> 64) as u64);
+    (high != 0).then(|| 8 + high.trailing_zeros() as usize / 8)
 }
 
 /// Beyond so many bytes it is worth while to look for the end first, and for control characters before it afterwards:
@@ -142,7 +157,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn eight_at_a_time_finds_what_one_at_a_time_finds(bytes in proptest::collection::vec(any::<u8>(), 0..40)) {
+        fn many_at_a_time_find_what_one_at_a_time_finds(bytes in proptest::collection::vec(any::<u8>(), 0..40)) {
             prop_assert_eq!(plain_run(&bytes), short_plain_run(&bytes));
         }
 
