@@ -331,7 +331,7 @@ impl Hub {
                 let placed = self.place(&channel, known, *publish, now);
                 let created = placed.as_ref().is_ok_and(|placed| placed.created);
                 let result = match &placed {
-                    Ok(placed) => Ok((placed.at, placed.again)),
+                    Ok(placed) => Ok((self.position_of(placed), placed.again)),
                     Err(refusal) => Err(refusal.clone()),
                 };
                 // The answer goes first: a client hears of its own message after its answer.

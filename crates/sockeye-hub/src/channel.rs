@@ -194,7 +194,7 @@ impl Channels {
     #[inline]
     pub(crate) fn find_near(&self, name: &str, likely: u32) -> Option<u32> {
         match self.slots.get(likely as usize) {
-            Some(Some(channel)) if *channel.name == *name => Some(likely),
+            Some(Some(channel)) if is_same(channel.name.as_bytes(), name.as_bytes()) => Some(likely),
             _ => self.find(name),
         }
     }
@@ -255,4 +255,12 @@ impl Channels {
         self.free.push(index);
         Some(channel)
     }
+}
+/// Whether two names are the same. Names are short, and a call for a dozen bytes costs more than the bytes.
+#[inline]
+fn is_same(one: &[u8], other: &[u8]) -> bool {
+    let ((ones, one_rest), (others, other_rest)) = (one.as_chunks::<8>(), other.as_chunks::<8>());
+    one.len() == other.len()
+        && ones.iter().zip(others).all(|(one, other)| u64::from_ne_bytes(*one) == u64::from_ne_bytes(*other))
+        && one_rest.iter().zip(other_rest).all(|(one, other)| one == other)
 }

@@ -41,12 +41,41 @@ pub(crate) struct Totals {
     pub(crate) expired: u64,
 }
 
-/// One message, or with sequence 0 one channel that keeps nothing, in the order of [`Totals`].
+/// Messages of one channel that came one after the other, or with sequence 0 one channel that keeps nothing, in the order of
+/// [`Totals`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Mark {
     pub(crate) channel: u32,
     pub(crate) generation: u32,
-    pub(crate) sequence: u64,
+    pub(crate) first: u64,
+    pub(crate) last: u64,
+}
+
+impl Mark {
+    /// A channel that keeps nothing.
+    pub(crate) fn of_channel(channel: u32, generation: u32) -> Self {
+        Mark { channel, generation, first: 0, last: 0 }
+    }
+
+    pub(crate) fn is_of_channel(self) -> bool {
+        self.last == 0
+    }
+}
+
+impl Totals {
+    /// Marks one message as the newest.
+    #[inline]
+    pub(crate) fn mark(&mut self, channel: u32, generation: u32, sequence: u64) {
+        match self.order.back_mut() {
+            // A run: whoever publishes much mostly publishes to one channel.
+            Some(mark)
+                if (mark.channel, mark.generation, mark.last + 1) == (channel, generation, sequence) =>
+            {
+                mark.last = sequence;
+            }
+            _ => self.order.push_back(Mark { channel, generation, first: sequence, last: sequence }),
+        }
+    }
 }
 
 impl History {

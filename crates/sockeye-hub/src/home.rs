@@ -24,7 +24,7 @@ use crate::{
 /// A message that has its position, or the position of the first one with its key.
 pub(crate) struct Placed {
     pub(crate) channel: u32,
-    pub(crate) at: Position,
+    pub(crate) sequence: u64,
     /// Its channel was created for it.
     pub(crate) created: bool,
     /// It was published before.
@@ -134,14 +134,13 @@ impl Hub {
         if let Some(name) = &key
             && let Some(sequence) = self.keys.find(name, now.ms, self.limits.key_age_ms)
         {
-            let at = Position { epoch: channel.epoch, sequence };
             self.stats.published_again += 1;
-            return Ok(Placed { channel: index, at, created, again: true, message: None });
+            return Ok(Placed { channel: index, sequence, created, again: true, message: None });
         }
 
         channel.head += 1;
-        let at = channel.head_position();
-        let (generation, name) = (channel.generation, &channel.name);
+        let sequence = channel.head;
+        let (epoch, generation, name) = (channel.epoch, channel.generation, &channel.name);
         let Side::Home(home) = &mut channel.side else { unreachable!("only a home gives positions") };
         let rule = &self.rules[home.rule];
         let Publication { kind, payload, user, publisher, .. } = publication;
@@ -152,18 +151,19 @@ impl Hub {
         // The next message is made of the oldest if nobody else holds that.
         let message = match oldest.as_mut().and_then(Arc::get_mut) {
             Some(old) => {
-                old.renew(at.sequence, now.unix_ms, user, kind, payload, publisher);
+                old.renew(sequence, now.unix_ms, user, kind, payload, publisher);
                 oldest.expect("it was just renewed")
             }
             None => {
                 let payload = payload.into_owned().into_boxed_slice();
                 let name = Arc::clone(name);
+                let at = Position { epoch, sequence };
                 Arc::new(Message::new(name, at, now.unix_ms, user, kind, payload, publisher))
             }
         };
         if let Some(name) = key {
             let of_channel = home.keys.get_or_insert_default();
-            self.keys.insert(name, at.sequence, now.ms, of_channel);
+            self.keys.insert(name, sequence, now.ms, of_channel);
             if of_channel.len() > self.limits.keys_max
                 && let Some(oldest) = of_channel.pop_front()
             {
@@ -174,12 +174,17 @@ impl Hub {
         let heard = may_be_heard.then(|| Arc::clone(&message));
         if rule.kind == RuleKind::Kept {
             home.history.append(message, now.ms, rule, &mut self.totals);
-            self.totals.order.push_back(Mark { channel: index, generation, sequence: at.sequence });
+            self.totals.mark(index, generation, sequence);
         }
         home.idle_since_ms = None;
         self.stats.published += 1;
         self.forget_keys(now);
-        Ok(Placed { channel: index, at, created, again: false, message: heard })
+        Ok(Placed { channel: index, sequence, created, again: false, message: heard })
+    }
+
+    /// The position of a placed message.
+    pub(crate) fn position_of(&self, placed: &Placed) -> Position {
+        Position { epoch: self.channels.get(placed.channel).epoch, sequence: placed.sequence }
     }
 
     /// Gives a placed message, if it is new, to everybody who hears it, here and on other shards.
@@ -257,7 +262,7 @@ impl Hub {
             let since = *home.idle_since_ms.get_or_insert(now.ms);
             if !home.idle_marked {
                 home.idle_marked = true;
-                self.totals.order.push_back(Mark { channel: index, generation, sequence: 0 });
+                self.totals.order.push_back(Mark::of_channel(index, generation));
             }
             // A key is remembered as long as promised, even where nothing else is.
             let has_keys = home.keys.as_ref().is_some_and(|keys| !keys.is_empty());
@@ -325,12 +330,18 @@ impl Hub {
             let channel = self.channels.get_mut(mark.channel);
             let has_exact_subscriber = channel.has_exact_subscriber();
             let home = channel.home_mut().expect("only a home is marked");
-            if mark.sequence == 0 {
+            if mark.is_of_channel() {
                 home.idle_marked = false;
-            } else if home.history.first_sequence() == Some(mark.sequence) {
-                home.history.evict(&mut self.totals);
             } else {
-                continue;
+                match home.history.first_sequence() {
+                    Some(first) if (mark.first..=mark.last).contains(&first) => {
+                        home.history.evict(&mut self.totals);
+                        if first < mark.last {
+                            self.totals.order.push_front(Mark { first: first + 1, ..mark });
+                        }
+                    }
+                    _ => continue,
+                }
             }
             if home.history.is_empty() {
                 if has_exact_subscriber {
@@ -346,8 +357,8 @@ impl Hub {
                 let channel = channels.get_if_same(mark.channel, mark.generation);
                 match channel.map(|channel| &channel.side) {
                     Some(Side::Home(home)) => {
-                        mark.sequence == 0
-                            || home.history.first_sequence().is_some_and(|first| first <= mark.sequence)
+                        mark.is_of_channel()
+                            || home.history.first_sequence().is_some_and(|first| first <= mark.last)
                     }
                     _ => false,
                 }

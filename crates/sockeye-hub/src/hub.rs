@@ -193,7 +193,7 @@ impl Hub {
                     }
                     // The answer goes first: a client hears of its own message after its answer.
                     if tag != Tag::Silent {
-                        let done = Done::Published { at: placed.at, again: placed.again };
+                        let done = Done::Published { at: self.position_of(&placed), again: placed.again };
                         self.answer(client, tag, Ok(done));
                     }
                     self.spread(&placed, now);

@@ -4,7 +4,6 @@
 //! with it. What is absent here is therefore nothing that a client could miss.
 
 use std::borrow::Cow;
-use std::ops::Range;
 
 use super::request::{Id, Request, Verb};
 use super::scan::{DEPTH_MAX, Value};
@@ -16,7 +15,7 @@ use super::{Kind, Payload, without_line_breaks};
 /// an object or an array as the value. `None` says nothing about the text.
 #[inline]
 pub(super) fn plain_publish(text: &str) -> Option<Request<'_>> {
-    let PlainPublish { channel, payload, id } = plain_fields(text.as_bytes(), |range| Some(&text[range]))?;
+    let PlainPublish { channel, payload, id } = plain_fields(text)?;
     Some(Request { id, verb: Verb::Publish { channel: Cow::Borrowed(channel), payload, key: None } })
 }
 
@@ -36,22 +35,16 @@ pub struct PlainPublish<'a> {
 #[inline]
 #[must_use]
 pub fn parse_plain_publish(text: &[u8]) -> Option<PlainPublish<'_>> {
-    // Most is ASCII, which is seen sooner than that it is UTF-8.
-    if !text.is_ascii() {
-        std::str::from_utf8(text).ok()?;
-    }
-    plain_fields(text, |range| std::str::from_utf8(&text[range]).ok())
+    let text = simdutf8::basic::from_utf8(text).ok()?;
+    plain_fields(text)
 }
 
-/// The fields of a text that is known to be UTF-8, and of which `part` gives parts.
 #[inline(always)]
-fn plain_fields<'a>(
-    bytes: &'a [u8],
-    part: impl Fn(Range<usize>) -> Option<&'a str>,
-) -> Option<PlainPublish<'a>> {
+fn plain_fields(text: &str) -> Option<PlainPublish<'_>> {
     const CHANNEL: &[u8] = b"{\"pub\":";
     const DATA: &[u8] = b",\"data\":";
     const ID: &[u8] = b",\"id\":";
+    let bytes = text.as_bytes();
     if !bytes.starts_with(CHANNEL) || bytes.get(CHANNEL.len()) != Some(&b'"') {
         return None;
     }
@@ -79,11 +72,11 @@ fn plain_fields<'a>(
         let value = match bytes.get(start)? {
             b'"' => {
                 end = plain_string(bytes, start)?;
-                Value::String(RawString { quoted: part(start..end)?, escaped: false })
+                Value::String(RawString { quoted: &text[start..end], escaped: false })
             }
             b'-' | b'0'..=b'9' => {
                 end = plain_number(bytes, start)?;
-                Value::Number(part(start..end)?)
+                Value::Number(&text[start..end])
             }
             _ => return None,
         };
@@ -92,7 +85,7 @@ fn plain_fields<'a>(
     if bytes[end..] != *b"}" {
         return None;
     }
-    let channel = part(CHANNEL.len() + 1..channel_end - 1)?;
+    let channel = &text[CHANNEL.len() + 1..channel_end - 1];
     Some(PlainPublish { channel, payload: Payload { kind, bytes: data }, id })
 }
 
@@ -146,9 +139,13 @@ pub(super) fn plain_nested(bytes: &[u8], mut at: usize) -> Option<(usize, bool)>
                 b',' => {
                     at += 1;
                     if kinds & 1 == 1 {
-                        let name = plain_white_space(bytes, at);
-                        has_white_space |= name > at;
-                        at = plain_name(bytes, name, &mut has_white_space)?;
+                        // Most members follow at once.
+                        if bytes.get(at) != Some(&b'"') {
+                            let name = plain_white_space(bytes, at);
+                            has_white_space |= name > at;
+                            at = name;
+                        }
+                        at = plain_name(bytes, at, &mut has_white_space)?;
                     }
                     break;
                 }
@@ -183,19 +180,22 @@ pub(super) fn plain_white_space(bytes: &[u8], mut at: usize) -> usize {
 }
 
 /// The end of a string without escapes.
-#[inline]
+#[inline(always)]
 pub(super) fn plain_string(bytes: &[u8], at: usize) -> Option<usize> {
     let end = at + 1 + plain_run(bytes.get(at + 1..)?);
     (*bytes.get(end)? == b'"').then_some(end + 1)
 }
 
 /// The end of a member's name and its colon.
-#[inline]
+#[inline(always)]
 fn plain_name(bytes: &[u8], at: usize, has_white_space: &mut bool) -> Option<usize> {
     if *bytes.get(at)? != b'"' {
         return None;
     }
     let end = plain_string(bytes, at)?;
+    if *bytes.get(end)? == b':' {
+        return Some(end + 1);
+    }
     let colon = plain_white_space(bytes, end);
     *has_white_space |= colon > end;
     (*bytes.get(colon)? == b':').then_some(colon + 1)

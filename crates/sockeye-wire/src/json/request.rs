@@ -143,7 +143,7 @@ impl<'a> Id<'a> {
 /// server's own message (`ok`, `error`, `ch`, `pong`, `bye`, `gap`, `cookie`); the first such key is named. All else is
 /// [`Code::BadRequest`].
 pub fn parse_request(text: &[u8]) -> Result<Request<'_>, BadRequest> {
-    let Ok(text) = std::str::from_utf8(text) else {
+    let Ok(text) = simdutf8::basic::from_utf8(text) else {
         return Err(unreadable(None, Cow::Borrowed("not UTF-8")));
     };
     parse_request_text(text)
@@ -185,7 +185,7 @@ pub struct Datagram<'a> {
 #[must_use]
 pub fn parse_datagram(text: &[u8]) -> Datagram<'_> {
     let mut fields = Fields::new();
-    let request = match std::str::from_utf8(text) {
+    let request = match simdutf8::basic::from_utf8(text) {
         Ok(text) => fields.read(text),
         Err(_) => Err(unreadable(None, Cow::Borrowed("not UTF-8"))),
     };

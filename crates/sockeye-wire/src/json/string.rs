@@ -49,15 +49,31 @@ pub(super) fn plain_run(bytes: &[u8]) -> usize {
 #[inline(never)]
 fn long_plain_run(bytes: &[u8]) -> usize {
     let (chunks, rest) = bytes.as_chunks::<CHUNK_BYTES>();
-    for (index, chunk) in chunks.iter().enumerate().take(SHORT_BYTES_MAX / CHUNK_BYTES) {
-        if let Some(at) = first_special(chunk) {
-            return CHUNK_BYTES * index + at;
+    // Two at once: what is long is looked through sooner, and where in them its end is comes last.
+    let pairs = chunks.as_chunks::<2>().0;
+    let mut at = 0;
+    for [first, second] in pairs.iter().take(SHORT_BYTES_MAX / (2 * CHUNK_BYTES)) {
+        if is_any_special(first) | is_any_special(second) {
+            break;
         }
+        at += 2 * CHUNK_BYTES;
     }
-    if chunks.len() >= SHORT_BYTES_MAX / CHUNK_BYTES {
-        return SHORT_BYTES_MAX + very_long_plain_run(&bytes[SHORT_BYTES_MAX..]);
+    if at == SHORT_BYTES_MAX {
+        return at + very_long_plain_run(&bytes[at..]);
     }
-    CHUNK_BYTES * chunks.len() + short_plain_run(rest)
+    for chunk in bytes[at..].as_chunks::<CHUNK_BYTES>().0 {
+        if let Some(place) = first_special(chunk) {
+            return at + place;
+        }
+        at += CHUNK_BYTES;
+    }
+    at + short_plain_run(rest)
+}
+
+#[inline(always)]
+fn is_any_special(chunk: &[u8; CHUNK_BYTES]) -> bool {
+    let word = u128::from_le_bytes(*chunk);
+    special_bytes(word as u64) | special_bytes((word >> 64) as u64) != 0
 }
 
 /// How many bytes are looked at together.
