@@ -95,11 +95,12 @@ impl Batch {
     /// The part of the receive buffer that nothing points at.
     #[inline]
     pub(super) fn room_of<'a>(&self, buffer: &'a mut [u8]) -> &'a mut [u8] {
-        &mut buffer[self.kept..]
+        let kept = self.kept.min(buffer.len());
+        &mut buffer[kept..]
     }
 
     fn is_full(&self, buffer_bytes: usize) -> bool {
-        self.writes.len() >= WRITES_MAX || buffer_bytes - self.kept < ROOM_BYTES_MIN.min(buffer_bytes)
+        self.writes.len() >= WRITES_MAX || buffer_bytes.saturating_sub(self.kept) < ROOM_BYTES_MIN.min(buffer_bytes)
     }
 
     /// The connection is gone, and with it what it said.

@@ -110,7 +110,7 @@ pub trait Kernel {
     fn register(&mut self, stream: &mut Self::Stream, token: u64) -> io::Result<()>;
 
     /// Makes each of these writes, as [`Stream::write`] would, and appends what became of each, in order. All streams are
-    /// plain ([`Stream::is_plain`]), and none occurs twice.
+    /// plain ([`Stream::is_plain`]), and none occurs twice. `Interrupted` means that a write was not tried.
     fn write_each<'a>(
         &mut self,
         writes: impl ExactSizeIterator<Item = (&'a Self::Stream, &'a [u8])>,
