@@ -100,7 +100,8 @@ impl Batch {
     }
 
     fn is_full(&self, buffer_bytes: usize) -> bool {
-        self.writes.len() >= WRITES_MAX || buffer_bytes.saturating_sub(self.kept) < ROOM_BYTES_MIN.min(buffer_bytes)
+        self.writes.len() >= WRITES_MAX
+            || buffer_bytes.saturating_sub(self.kept) < ROOM_BYTES_MIN.min(buffer_bytes)
     }
 
     /// The connection is gone, and with it what it said.
