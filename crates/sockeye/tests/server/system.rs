@@ -13,10 +13,15 @@ fn hearer(server: &Server, channel: &str) -> Lines {
     lines
 }
 
-/// The next event, without what differs between runs.
+/// The next event, without what differs between runs. Figures come in between, each second and when a shard begins.
 fn event(lines: &mut Lines) -> Value {
-    let mut data = lines.receive()["data"].take();
-    data.as_object_mut().unwrap().remove("shard").expect("each event names its shard");
+    let mut push = lines.receive();
+    while push["ch"] == "$sys/stats" {
+        push = lines.receive();
+    }
+    let mut data = push["data"].clone();
+    let shard = data.as_object_mut().and_then(|data| data.remove("shard"));
+    assert!(shard.is_some(), "each event names its shard: {push}");
     data
 }
 
