@@ -25,12 +25,6 @@ impl ClientId {
         self.index as usize
     }
 
-    /// How often the place was used before.
-    #[inline]
-    pub(crate) fn generation(self) -> u32 {
-        self.generation
-    }
-
     /// Place and generation as one number.
     pub fn to_u64(self) -> u64 {
         u64::from(self.generation) << 32 | u64::from(self.index)

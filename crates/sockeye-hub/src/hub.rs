@@ -392,11 +392,10 @@ impl Hub {
     /// being closed, and lags nowhere.
     #[inline]
     pub fn waiting_messages(&self, client: ClientId) -> Option<&Outbox> {
-        let hot = self
-            .clients
-            .hot
-            .get(client.index())
-            .filter(|hot| hot.open && hot.generation == client.generation())?;
+        if !self.clients.is_open(client) {
+            return None;
+        }
+        let hot = &self.clients.hot[client.index()];
         let outbox = &hot.outbox;
         (!hot.closing && hot.lagging == 0 && outbox.messages() == outbox.len()).then_some(outbox)
     }
