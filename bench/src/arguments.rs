@@ -35,11 +35,11 @@ pub(crate) struct Arguments {
     pub(crate) server: Option<PathBuf>,
 
     /// Another build of the server, to say how much the one that is measured costs beside it (echo, pairs, fanout,
-    /// datagrams)
+    /// datagrams, tls)
     #[arg(long, value_name = "FILE")]
     pub(crate) before: Option<PathBuf>,
 
-    /// Only loads whose name ends with this (echo, pairs, fanout)
+    /// Only loads whose name ends with this (echo, pairs, fanout, tls)
     #[arg(long, value_name = "TEXT")]
     pub(crate) only: Option<String>,
 

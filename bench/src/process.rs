@@ -29,6 +29,8 @@ pub(crate) enum Program {
     Sharded(u16),
     /// `sockeye serve` on one shard, with a certificate.
     Secure,
+    /// The same of another build.
+    SecureBefore,
     /// A bare loop.
     Floor(Floor),
     /// A bare loop that receives datagrams.
@@ -44,7 +46,7 @@ impl Program {
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Sockeye | Self::Sharded(_) | Self::Secure => "sockeye",
-            Self::Before => "sockeye before",
+            Self::Before | Self::SecureBefore => "sockeye before",
             Self::Floor(_) | Self::DatagramFloor | Self::TlsFloor(_) => "floor",
             Self::Peer(peer) => peer.name(),
         }
@@ -73,7 +75,7 @@ impl Process {
                 }
                 command
             }
-            Program::Secure => {
+            Program::Secure | Program::SecureBefore => {
                 let files = crate::generator::secure::certificate()?;
                 let mut command = Command::new(server);
                 command.args(["serve", "--listen", "tcp:127.0.0.1:0", "--json", "--shards", "1"]);

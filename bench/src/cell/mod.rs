@@ -83,7 +83,7 @@ impl Bench {
     /// Starts a program afresh.
     pub(crate) fn start(&self, program: &Program) -> anyhow::Result<Process> {
         let server = match (program, &self.before) {
-            (Program::Before, Some(before)) => before,
+            (Program::Before | Program::SecureBefore, Some(before)) => before,
             _ => &self.server,
         };
         Process::start(program, server)
@@ -91,8 +91,11 @@ impl Bench {
 
     /// Sockeye, its floor, and the other build of it, if there is one.
     pub(crate) fn programs(&self, floor: Program) -> Vec<Program> {
-        let before = self.before.as_ref().map(|_| Program::Before);
-        [Program::Sockeye, floor].into_iter().chain(before).collect()
+        let (now, before) = match floor {
+            Program::TlsFloor(_) => (Program::Secure, Program::SecureBefore),
+            _ => (Program::Sockeye, Program::Before),
+        };
+        [now, floor].into_iter().chain(self.before.as_ref().map(|_| before)).collect()
     }
 
     /// Whether this load was asked for.

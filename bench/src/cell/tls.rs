@@ -23,24 +23,27 @@ const ECHOES: [(&str, usize, usize); 3] = [
     ("echo over TLS, 200 x 16 KiB", 16 << 10, 1),
 ];
 
+const HANDSHAKES: &str = "TLS handshakes";
+const IDLE: &str = "idle memory, WebSockets over TLS";
+
 /// Sockeye beside the floor.
 pub(crate) fn measure(bench: &Bench, report: &mut Report) -> anyhow::Result<()> {
-    for (name, payload_bytes, frames) in ECHOES {
-        let programs = [Program::Secure, Program::TlsFloor(floor(payload_bytes))];
+    for (name, payload_bytes, frames) in ECHOES.into_iter().filter(|(name, ..)| bench.wants(name)) {
+        let programs = bench.programs(Program::TlsFloor(floor(payload_bytes)));
         let rounds = alternate(&bench.plan, programs.len(), |index| {
             start(bench, &programs[index], payload_bytes, frames)
         })?;
-        let target = Target::AtMost(1.15);
-        report.push(Row::of_ratio(name, "CPU sockeye / floor", &rounds, (0, 1), target));
+        bench.push_ratios(report, name, "CPU", &rounds, Target::AtMost(1.15));
     }
-    let programs = [Program::Secure, Program::TlsFloor(floor(20))];
-    let rounds = alternate(&bench.plan, programs.len(), |index| {
-        let process = bench.start(&programs[index])?;
-        Ok(Greeting { process, is_floor: index == 1 })
-    })?;
-    let cell = "TLS handshakes";
-    report.push(Row::of_ratio(cell, "CPU sockeye / floor", &rounds, (0, 1), Target::AtMost(1.1)));
-    idle(bench, report)
+    if bench.wants(HANDSHAKES) {
+        let programs = bench.programs(Program::TlsFloor(floor(20)));
+        let rounds = alternate(&bench.plan, programs.len(), |index| {
+            let process = bench.start(&programs[index])?;
+            Ok(Greeting { process, is_floor: index == 1 })
+        })?;
+        bench.push_ratios(report, HANDSHAKES, "CPU", &rounds, Target::AtMost(1.1));
+    }
+    if bench.wants(IDLE) { idle(bench, report) } else { Ok(()) }
 }
 
 fn request(payload_bytes: usize) -> Vec<u8> {
@@ -125,10 +128,9 @@ fn idle(bench: &Bench, report: &mut Report) -> anyhow::Result<()> {
     let sockets = (0..count).map(|_| open()).collect::<anyhow::Result<Vec<_>>>()?;
     let after = process.memory()?;
     let value = (after.resident as f64 - before.resident as f64) / sockets.len() as f64;
-    let cell = format!("idle memory, {count} WebSockets over TLS");
     report.push(Row::of_value(
-        &cell,
-        "RSS per connection",
+        IDLE,
+        &format!("RSS per connection, of {count}"),
         value,
         Unit::Bytes,
         Target::AtMost(24.0 * 1024.0),
