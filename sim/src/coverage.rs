@@ -73,6 +73,8 @@ coverage! {
     DelayedEdge: "delayed edges",
     /// Writes were made together.
     BatchedWrite: "writes made together",
+    /// Writes were encrypted just before they were made together with others.
+    EncryptedWrite: "encrypted together",
     /// A connection could not be accepted for want of a descriptor.
     Exhausted: "out of descriptors",
     /// A client was bid farewell by a drain.
@@ -80,8 +82,14 @@ coverage! {
 }
 
 /// How often each was met.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Coverage([u64; WORDS.len()]);
+
+impl Default for Coverage {
+    fn default() -> Self {
+        Coverage([0; WORDS.len()])
+    }
+}
 
 impl Coverage {
     /// Counts.

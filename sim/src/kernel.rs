@@ -20,6 +20,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use sockeye::server::Letter;
+use sockeye::server::ciphertext::Ciphertext;
 use sockeye::server::kernel::{Accepted, Event, LISTENER_TOKENS, Stream};
 use sockeye_gateway::Transport;
 use sockeye_gateway::mail::{PeerAddress, Source};
@@ -46,8 +47,16 @@ pub struct Wire {
     server_closed: bool,
     /// A write was short, and room has not been told since.
     full: bool,
-    /// Nothing stands between the loop and the wire.
-    is_plain: bool,
+    /// Its writes may leave with others.
+    joins: bool,
+    /// What is written is encrypted: by its place in the stream, so that it is noise to who missed anything of it.
+    is_encrypted: bool,
+    encrypted_bytes: u64,
+    decrypted_bytes: u64,
+    /// What was encrypted and did not fit.
+    unsent: Vec<u8>,
+    /// The server's end comes after what is unsent.
+    shuts_down: bool,
     token: Option<u64>,
     pending: bool,
     /// What is pending is data as well as an end.
@@ -74,7 +83,7 @@ pub enum Found {
 impl Wire {
     /// Makes a wire whose buffers take so many bytes each way.
     pub fn new(inbound_bytes_max: usize, outbound_bytes_max: usize, mut dice: Dice) -> SharedWire {
-        let is_plain = dice.chance(75);
+        let (joins, is_encrypted) = (dice.chance(75), dice.chance(30));
         Rc::new(RefCell::new(Wire {
             inbound: VecDeque::new(),
             inbound_bytes_max,
@@ -88,7 +97,12 @@ impl Wire {
             vanished: false,
             server_closed: false,
             full: false,
-            is_plain,
+            joins,
+            is_encrypted,
+            encrypted_bytes: 0,
+            decrypted_bytes: 0,
+            unsent: Vec::new(),
+            shuts_down: false,
             token: None,
             pending: false,
             arrivals: (false, false),
@@ -147,7 +161,11 @@ impl Wire {
         if length == 0 {
             return if self.outbound.is_empty() && self.outbound_end { Found::End } else { Found::Nothing };
         }
+        let start = into.len();
         into.extend(self.outbound.drain(..length));
+        if self.is_encrypted {
+            cipher(&mut self.decrypted_bytes, &mut into[start..]);
+        }
         let room = self.outbound_bytes_max - self.outbound.len();
         if self.full && room >= self.outbound_bytes_max.div_ceil(3) {
             self.full = false;
@@ -158,7 +176,12 @@ impl Wire {
 
     /// Whether nothing waits to be read by the client.
     pub fn is_drained(&self) -> bool {
-        self.outbound.is_empty()
+        self.outbound.is_empty() && self.unsent.is_empty()
+    }
+
+    /// What the server has encrypted and could not send.
+    pub fn unsent(&self) -> &[u8] {
+        &self.unsent
     }
 
     /// Whether the connection was closed before anybody spoke on it, for want of a descriptor or because of a drain.
@@ -179,6 +202,60 @@ impl Wire {
     /// Whether the server could write something, and no edge is on its way to tell it.
     pub fn is_silently_writable(&self) -> bool {
         !self.pending && !self.full
+    }
+
+    /// Takes what the server offers, as far as it fits.
+    fn take_in(&mut self, pieces: &[io::IoSlice<'_>]) -> io::Result<usize> {
+        let offered: usize = pieces.iter().map(|piece| piece.len()).sum();
+        if self.reset {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        if self.vanished {
+            self.reset = true;
+            self.pending = true;
+            return Ok(offered);
+        }
+        let mut room = self.outbound_bytes_max - self.outbound.len();
+        if self.full && self.dice.chance(50) {
+            room = 0;
+        }
+        let taken = offered.min(room);
+        let mut left = taken;
+        for piece in pieces {
+            let length = left.min(piece.len());
+            self.outbound.extend(&piece[..length]);
+            left -= length;
+        }
+        self.full |= taken < offered;
+        if taken == 0 && offered > 0 {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        Ok(taken)
+    }
+
+    /// Encrypts what the server writes, and keeps what of it does not fit: all of it counts as written.
+    fn take_in_encrypted(&mut self, pieces: &[io::IoSlice<'_>]) -> io::Result<usize> {
+        self.send_unsent()?;
+        if !self.unsent.is_empty() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let mut ciphertext = pieces.iter().flat_map(|piece| piece.iter().copied()).collect::<Vec<u8>>();
+        let offered = ciphertext.len();
+        cipher(&mut self.encrypted_bytes, &mut ciphertext);
+        self.unsent = ciphertext;
+        self.send_unsent()?;
+        Ok(offered)
+    }
+
+    fn send_unsent(&mut self) -> io::Result<()> {
+        let unsent = std::mem::take(&mut self.unsent);
+        let sent = match self.take_in(&[io::IoSlice::new(&unsent)]) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            sent => sent?,
+        };
+        self.unsent = unsent[sent..].to_vec();
+        self.outbound_end |= self.shuts_down && self.unsent.is_empty();
+        Ok(())
     }
 
     fn edge(&mut self, token: u64) -> Option<Event> {
@@ -204,6 +281,8 @@ pub struct KernelCounts {
     pub short_writes: u64,
     /// Writes that were made together with others.
     pub batched_writes: u64,
+    /// Those of them that were encrypted.
+    pub encrypted_writes: u64,
     /// Accepts that failed for want of a descriptor.
     pub exhausted: u64,
 }
@@ -365,12 +444,19 @@ impl sockeye::server::Kernel for SimKernel {
         outcomes: &mut Vec<io::Result<usize>>,
     ) {
         let mut net = self.0.borrow_mut();
-        net.counts.batched_writes += if writes.len() > 1 { writes.len() as u64 } else { 0 };
+        let writes: Vec<_> = writes.collect();
+        if writes.len() > 1 {
+            net.counts.batched_writes += writes.len() as u64;
+            net.counts.encrypted_writes +=
+                writes.iter().filter(|(stream, _)| stream.is_encrypted()).count() as u64;
+        }
+        let writes = writes.into_iter();
         if !net.calm && net.dice.chance(2) {
             // The call failed as a whole.
             return outcomes.extend(writes.map(|_| Err(io::ErrorKind::Interrupted.into())));
         }
-        outcomes.extend(writes.map(|(stream, bytes)| stream.take_in(&[io::IoSlice::new(bytes)])));
+        outcomes
+            .extend(writes.map(|(stream, bytes)| stream.0.borrow_mut().take_in(&[io::IoSlice::new(bytes)])));
     }
 
     fn send(&mut self, shard: u16, letters: &mut Vec<Letter<SimStream>>) {
@@ -464,46 +550,51 @@ impl Stream for SimStream {
     }
 
     fn write_vectored(&mut self, pieces: &[io::IoSlice<'_>]) -> io::Result<usize> {
-        self.take_in(pieces)
+        let mut wire = self.0.borrow_mut();
+        if wire.is_encrypted { wire.take_in_encrypted(pieces) } else { wire.take_in(pieces) }
     }
 
-    fn is_plain(&self) -> bool {
-        self.0.borrow().is_plain
+    fn may_join(&self) -> bool {
+        let wire = self.0.borrow();
+        wire.joins && wire.unsent.is_empty()
+    }
+
+    fn is_encrypted(&self) -> bool {
+        self.0.borrow().is_encrypted
+    }
+
+    fn encrypt(&mut self, bytes: &[u8], ciphertext: &mut Ciphertext) -> io::Result<()> {
+        let mut wire = self.0.borrow_mut();
+        let mut encrypted = bytes.to_vec();
+        cipher(&mut wire.encrypted_bytes, &mut encrypted);
+        ciphertext.put(&encrypted);
+        Ok(())
+    }
+
+    fn keep_unsent(&mut self, ciphertext: &[u8]) {
+        self.0.borrow_mut().unsent = ciphertext.to_vec();
+    }
+
+    fn is_clogged(&self) -> bool {
+        !self.0.borrow().unsent.is_empty()
+    }
+
+    fn flush(&mut self) {
+        // Who cannot be told has gone, which reading will tell.
+        let _ = self.0.borrow_mut().send_unsent();
     }
 
     fn finish(&mut self) {
-        self.0.borrow_mut().outbound_end = true;
+        self.0.borrow_mut().shuts_down = true;
+        self.flush();
     }
 }
 
-impl SimStream {
-    fn take_in(&self, pieces: &[io::IoSlice<'_>]) -> io::Result<usize> {
-        let mut wire = self.0.borrow_mut();
-        let offered: usize = pieces.iter().map(|piece| piece.len()).sum();
-        if wire.reset {
-            return Err(io::ErrorKind::BrokenPipe.into());
-        }
-        if wire.vanished {
-            wire.reset = true;
-            wire.pending = true;
-            return Ok(offered);
-        }
-        let mut room = wire.outbound_bytes_max - wire.outbound.len();
-        if wire.full && wire.dice.chance(50) {
-            room = 0;
-        }
-        let taken = offered.min(room);
-        let mut left = taken;
-        for piece in pieces {
-            let length = left.min(piece.len());
-            wire.outbound.extend(&piece[..length]);
-            left -= length;
-        }
-        wire.full |= taken < offered;
-        if taken == 0 && offered > 0 {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        Ok(taken)
+/// Encrypts or decrypts what follows so many bytes of a stream.
+fn cipher(place: &mut u64, bytes: &mut [u8]) {
+    for byte in bytes {
+        *byte ^= (place.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8;
+        *place += 1;
     }
 }
 

@@ -39,11 +39,12 @@ pub fn check(shard: &mut Shard<SimKernel>, net: &Net, plan: &Plan) -> Result<(),
         if !is_idle {
             continue;
         }
-        if !outbox.is_empty() && wire.is_silently_writable() {
+        if !(outbox.is_empty() && wire.unsent().is_empty()) && wire.is_silently_writable() {
             return Err(format!("client {token} has an outbox and room to write, and nobody will ever know"));
         }
         let is_wanted = !is_draining
             && outbox.is_empty()
+            && wire.unsent().is_empty()
             && hub.requests_in_flight(client) == 0
             && hub.closing(client).is_none();
         if is_wanted && wire.is_silently_readable() {

@@ -447,6 +447,7 @@ impl World {
                 (Met::MergedEdge, kernel.merged_edges),
                 (Met::SpuriousEdge, kernel.spurious_edges),
                 (Met::BatchedWrite, kernel.batched_writes),
+                (Met::EncryptedWrite, kernel.encrypted_writes),
                 (Met::DelayedEdge, kernel.delayed_edges),
                 (Met::Exhausted, kernel.exhausted),
             ] {

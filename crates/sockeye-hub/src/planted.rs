@@ -30,11 +30,13 @@ pub enum Planted {
     RestForgotten,
     /// A write that was not tried is not tried again.
     UntriedSleeps,
+    /// What was encrypted and not sent is not kept.
+    UnsentForgotten,
 }
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Planted; 12] = [
+    pub const ALL: [Planted; 13] = [
         Planted::LostWakeUp,
         Planted::LagTooLate,
         Planted::GapTooShort,
@@ -47,6 +49,7 @@ impl Planted {
         Planted::RightUnasked,
         Planted::RestForgotten,
         Planted::UntriedSleeps,
+        Planted::UnsentForgotten,
     ];
 }
 

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! One call for many is less work for the kernel than many calls, and what reads, decides and writes does so many times
-//! in a row, in caches that are still warm with it. Written down is what is simple: a plain socket that is not blocked, and
-//! either one piece that was said at once where nothing waits, or nothing but messages that wait. Everything else
+//! in a row, in caches that are still warm with it. Written down is what is simple: a socket that is not blocked and stands
+//! under nothing but encryption, which is done for all of them just before the call, and either one piece that was said at once where nothing waits, or nothing but messages that wait. Everything else
 //! is written where it arises (`desk.rs`, `gather.rs`), in the same order for each connection: what was said at once leaves
 //! before what waits in the outbox is looked at. A connection stands in a batch at most once.
 //!
@@ -21,6 +21,7 @@ use sockeye_gateway::Form;
 use sockeye_hub::planted::{Planted, is_planted};
 use sockeye_hub::{ClientId, Item, Message, Outbox};
 
+use super::ciphertext::Ciphertext;
 use super::desk::{Desk, Fate};
 use super::kernel::{Kernel, Stream};
 use super::peer::Peer;
@@ -34,6 +35,8 @@ const SAID_BYTES_MAX: usize = 4 << 10;
 const JOINED_BYTES_MAX: usize = 8 << 10;
 /// What is free of the receive buffer for every read. A batch that points at more is sent first.
 const ROOM_BYTES_MIN: usize = 64 << 10;
+/// Above this, what is to be encrypted is not kept until all of it is, but written where it arises.
+const ENCRYPTED_BYTES_MAX: usize = 8 << 10;
 /// A buffer of copies that was larger than this is given back.
 const COPIED_BYTES_KEPT_MAX: usize = 1 << 20;
 /// What points into the receive buffer keeps whole lines of cache, so that nobody else writes to them.
@@ -51,11 +54,22 @@ pub(super) struct Batch {
     /// same copy.
     joined: Vec<usize>,
     joined_as: Option<(Form, Range<usize>)>,
+    /// Whether anything is to be encrypted.
+    encrypts: bool,
+    encrypted: Encrypted,
     outcomes: Vec<io::Result<usize>>,
     /// Those of whom more is to be seen to than their outbox, once all outcomes are known.
     unsettled: Vec<(ClientId, Option<io::Error>)>,
     /// Touched, and not simple.
     others: Vec<ClientId>,
+}
+
+/// What became of the writes that are encrypted, in their order.
+#[derive(Debug, Default)]
+struct Encrypted {
+    ciphertext: Ciphertext,
+    /// Where each lies, if it could be encrypted.
+    parts: Vec<io::Result<Range<usize>>>,
 }
 
 /// One write.
@@ -144,6 +158,10 @@ impl Batch {
         // The addresses mean something only while the messages wait.
         self.joined_as = None;
         self.kept = 0;
+        self.encrypts = false;
+        self.encrypted.parts.clear();
+        self.encrypted.ciphertext.clear();
+        self.encrypted.ciphertext.shrink(COPIED_BYTES_KEPT_MAX);
         if self.copied.capacity() > COPIED_BYTES_KEPT_MAX {
             self.copied = Vec::new();
         }
@@ -167,11 +185,12 @@ impl Desk {
             return true;
         }
         // Who is at his end, or changes, is looked at with everything written.
-        let is_simple = peer.stream.is_plain()
+        let is_simple = peer.stream.may_join()
             && !peer.blocked
             && peer.machine.is_steady()
             && peer.is_armed()
-            && self.hub.is_idle(client);
+            && self.hub.is_idle(client)
+            && !(peer.stream.is_encrypted() && self.out.len() > ENCRYPTED_BYTES_MAX);
         if !is_simple {
             return false;
         }
@@ -184,6 +203,7 @@ impl Desk {
             }
             _ => return false,
         };
+        self.batch.encrypts |= peer.stream.is_encrypted();
         self.batch.writes.push(Write { client, what });
         self.out.clear();
         peer.said = true;
@@ -194,15 +214,18 @@ impl Desk {
     fn write_down_waiting(&mut self, peer: &Peer<impl Stream>) -> bool {
         let client = peer.client();
         let form = peer.machine.form();
-        if peer.blocked || !peer.stream.is_plain() || form.is_own() {
+        if peer.blocked || !peer.stream.may_join() || form.is_own() {
             return false;
         }
         let Some(outbox) = self.hub.waiting_messages(client) else { return false };
+        let is_encrypted = peer.stream.is_encrypted();
         let what = match outbox.len() {
+            _ if is_encrypted && outbox.message_bytes() > ENCRYPTED_BYTES_MAX => return false,
             1 => What::Front,
             2.. if outbox.message_bytes() <= JOINED_BYTES_MAX => What::Joined(self.batch.join(outbox, form)),
             _ => return false,
         };
+        self.batch.encrypts |= is_encrypted;
         self.batch.writes.push(Write { client, what });
         true
     }
@@ -253,20 +276,23 @@ impl<K: Kernel> Shard<K> {
 
     fn launch_some(&mut self) {
         let mut batch = std::mem::take(&mut self.desk.batch);
-        let (peers, desk, buffer) = (&self.peers, &self.desk, &self.buffer);
-        let writes = batch.writes.iter().map(|write| {
-            let peer = peers[write.client.index()].as_deref().expect("a batch forgets who is gone");
-            (&peer.stream, bytes_of(write, peer, desk, &batch.copied, buffer))
-        });
-        batch.outcomes.clear();
-        self.kernel.write_each(writes, &mut batch.outcomes);
+        self.send_each(&mut batch);
 
         // First every outbox is brought up to date, and only then something is done that may change those of others: who is
         // told of a connection that ended must not be told of it before he has what he was sent already.
         let mut outcomes = std::mem::take(&mut batch.outcomes);
-        for (write, outcome) in batch.writes.iter().zip(outcomes.drain(..)) {
+        let Encrypted { ciphertext, parts } = &mut batch.encrypted;
+        let mut parts = parts.drain(..);
+        for (write, mut outcome) in batch.writes.iter().zip(outcomes.drain(..)) {
             let Some(peer) = peer_of(&mut self.peers, write.client) else { continue };
             let length = bytes_of(write, peer, &self.desk, &batch.copied, &self.buffer).len();
+            if peer.stream.is_encrypted()
+                && let Some(part) = parts.next()
+            {
+                outcome = part
+                    .and_then(|range| keep_unsent(&mut peer.stream, ciphertext.part(range), outcome))
+                    .map(|()| length);
+            }
             let error = self.desk.heed_outcome(peer, write, outcome, length, |range| match &write.what {
                 What::Received(_) => self.buffer[range].into(),
                 _ => batch.copied[range].into(),
@@ -280,6 +306,7 @@ impl<K: Kernel> Shard<K> {
                 batch.unsettled.push((write.client, error));
             }
         }
+        drop(parts);
         batch.outcomes = outcomes;
         for (client, error) in batch.unsettled.drain(..) {
             self.at_desk(client, |desk, peer, _| {
@@ -294,6 +321,69 @@ impl<K: Kernel> Shard<K> {
         batch.clear();
         self.desk.batch = batch;
     }
+
+    /// Makes the call.
+    fn send_each(&mut self, batch: &mut Batch) {
+        if batch.encrypts {
+            self.encrypt_each(batch);
+        }
+        let (peers, desk, buffer) = (&self.peers, &self.desk, &self.buffer);
+        let mut encrypted = batch.encrypted.pieces();
+        let writes = batch.writes.iter().map(|write| {
+            let peer = peers[write.client.index()].as_deref().expect("a batch forgets who is gone");
+            let bytes = match peer.stream.is_encrypted() {
+                true => encrypted.next().unwrap_or_default(),
+                false => bytes_of(write, peer, desk, &batch.copied, buffer),
+            };
+            (&peer.stream, bytes)
+        });
+        batch.outcomes.clear();
+        self.kernel.write_each(writes, &mut batch.outcomes);
+    }
+
+    /// Encrypts what is to be. What was sent of a connection meanwhile was encrypted before it, and so it is the next.
+    fn encrypt_each(&mut self, batch: &mut Batch) {
+        for write in &batch.writes {
+            let Some(peer) = peer_of(&mut self.peers, write.client) else { continue };
+            if peer.stream.is_encrypted() {
+                let bytes = bytes_of(write, peer, &self.desk, &batch.copied, &self.buffer);
+                batch.encrypted.put(&mut peer.stream, bytes);
+            }
+        }
+    }
+}
+
+impl Encrypted {
+    fn put(&mut self, stream: &mut impl Stream, bytes: &[u8]) {
+        let start = self.ciphertext.length();
+        let encrypted = stream.encrypt(bytes, &mut self.ciphertext);
+        self.parts.push(encrypted.map(|()| start..self.ciphertext.length()));
+    }
+
+    /// What is to be sent of each: nothing where it could not be encrypted.
+    fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+        self.parts
+            .iter()
+            .map(|part| part.as_ref().map_or(&[][..], |range| self.ciphertext.part(range.clone())))
+    }
+}
+
+/// What of ciphertext was not sent stays with its stream, and its plain text counts as written.
+fn keep_unsent(stream: &mut impl Stream, ciphertext: &[u8], outcome: io::Result<usize>) -> io::Result<()> {
+    let kind = outcome.as_ref().map_err(io::Error::kind);
+    let sent = match kind {
+        Ok(sent) => *sent,
+        Err(io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => 0,
+        Err(_) => return outcome.map(|_| ()),
+    };
+    if sent < ciphertext.len() && !is_planted(Planted::UnsentForgotten) {
+        stream.keep_unsent(&ciphertext[sent..]);
+        if kind.is_err_and(|kind| kind == io::ErrorKind::Interrupted) {
+            // It was not tried, so no edge would follow.
+            stream.flush();
+        }
+    }
+    Ok(())
 }
 
 impl Desk {

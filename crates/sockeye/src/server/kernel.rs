@@ -12,6 +12,7 @@ use sockeye_gateway::Transport;
 use sockeye_gateway::mail::{PeerAddress, Source};
 use sockeye_hub::Now;
 
+use super::ciphertext::Ciphertext;
 use super::letter::Letter;
 
 /// Something that became possible. Edges are reported once.
@@ -109,8 +110,9 @@ pub trait Kernel {
     /// The system's.
     fn register(&mut self, stream: &mut Self::Stream, token: u64) -> io::Result<()>;
 
-    /// Makes each of these writes, as [`Stream::write`] would, and appends what became of each, in order. All streams are
-    /// plain ([`Stream::is_plain`]), and none occurs twice. `Interrupted` means that a write was not tried.
+    /// Gives the system each of these pieces, and appends what became of each, in order. All streams may leave together
+    /// ([`Stream::may_join`]), what is to be encrypted is, and none occurs twice. `Interrupted` means that a piece was not
+    /// tried.
     fn write_each<'a>(
         &mut self,
         writes: impl ExactSizeIterator<Item = (&'a Self::Stream, &'a [u8])>,
@@ -168,9 +170,9 @@ pub trait Stream {
     /// As `write`.
     fn write_vectored(&mut self, pieces: &[io::IoSlice<'_>]) -> io::Result<usize>;
 
-    /// Says whether a write is nothing but the system's own call, so that many can be made at once
-    /// ([`Kernel::write_each`]).
-    fn is_plain(&self) -> bool;
+    /// Says whether a write may join those of others and leave a little later, in one call with them
+    /// ([`Kernel::write_each`]): it is nothing but the system's own call, but for what `encrypt` does.
+    fn may_join(&self) -> bool;
 
     /// Says whether the peer can hear nothing any more. One that has only ended its own side can.
     fn is_gone(&self) -> bool {
@@ -201,6 +203,23 @@ pub trait Stream {
 
     /// Writes those, as far as they fit.
     fn flush(&mut self) {}
+
+    /// Says whether what joins other writes is to be encrypted before.
+    #[inline]
+    fn is_encrypted(&self) -> bool {
+        false
+    }
+
+    /// Encrypts what is to be sent next, and appends it to `ciphertext`.
+    ///
+    /// # Errors
+    /// The connection is gone.
+    fn encrypt(&mut self, _bytes: &[u8], _ciphertext: &mut Ciphertext) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Keeps what was encrypted last and could not be sent: the stream is clogged with it.
+    fn keep_unsent(&mut self, _ciphertext: &[u8]) {}
 
     /// Tells the peer, in the stream's own words, that nothing more will come: it is closed next.
     fn farewell(&mut self) {}

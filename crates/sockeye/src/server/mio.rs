@@ -19,6 +19,7 @@ use sockeye_sys::datagram::{self, Inbox, Peer};
 use sockeye_sys::ring::SendRing;
 use tracing::{debug, warn};
 
+use super::ciphertext::Ciphertext;
 use super::datagram_socket::DatagramSocket;
 use super::inbox::{Inboxes, WAKE_TOKEN};
 use super::kernel::{Accepted, DATAGRAM_TOKENS, Event, Kernel, LISTENER_TOKENS, News, Stream};
@@ -275,7 +276,7 @@ impl Kernel for MioKernel {
         outcomes: &mut Vec<io::Result<usize>>,
     ) {
         let count = writes.len();
-        let mut writes = writes.map(|(socket, bytes)| (socket.plain(), bytes));
+        let mut writes = writes.map(|(socket, bytes)| (socket.descriptor(), bytes));
         match &mut self.ring {
             Some(ring) if count >= RING_WRITES_MIN => {
                 if let Err(error) = ring.send_each(&mut writes, outcomes) {
@@ -341,16 +342,17 @@ impl Socket {
 }
 
 impl Socket {
-    /// The descriptor of a socket to which bytes go as they are.
+    /// The descriptor under a socket that knows what it is.
     ///
     /// # Panics
-    /// If it is not plain.
+    /// If it does not know it yet.
     #[inline]
-    fn plain(&self) -> BorrowedFd<'_> {
+    fn descriptor(&self) -> BorrowedFd<'_> {
         match self {
             Socket::Tcp(tcp) => tcp.as_fd(),
             Socket::Unix(unix) => unix.as_fd(),
-            Socket::Fresh(_) | Socket::Tls(_) => unreachable!("what has a layer of its own is not plain"),
+            Socket::Tls(tls) => tls.as_tcp().as_fd(),
+            Socket::Fresh(_) => unreachable!("nothing is said on a connection that has not begun"),
         }
     }
 
@@ -367,7 +369,7 @@ impl Socket {
 impl Stream for Socket {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
-            Socket::Tcp(_) | Socket::Unix(_) => Ok(recv(self.plain(), buffer, RecvFlags::empty())?.1),
+            Socket::Tcp(_) | Socket::Unix(_) => Ok(recv(self.descriptor(), buffer, RecvFlags::empty())?.1),
             Socket::Tls(tls) => tls.read(buffer),
             Socket::Fresh(_) => self.arrive(buffer),
         }
@@ -393,13 +395,18 @@ impl Stream for Socket {
         Ok(())
     }
 
-    fn is_plain(&self) -> bool {
-        matches!(self, Socket::Tcp(_) | Socket::Unix(_))
+    #[inline]
+    fn may_join(&self) -> bool {
+        match self {
+            Socket::Tcp(_) | Socket::Unix(_) => true,
+            Socket::Fresh(_) => false,
+            Socket::Tls(tls) => tls.is_free(),
+        }
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Socket::Tcp(_) | Socket::Unix(_) => Ok(send(self.plain(), bytes, SendFlags::NOSIGNAL)?),
+            Socket::Tcp(_) | Socket::Unix(_) => Ok(send(self.descriptor(), bytes, SendFlags::NOSIGNAL)?),
             Socket::Tls(tls) => tls.write(bytes),
             Socket::Fresh(fresh) => fresh.tcp()?.write(bytes),
         }
@@ -459,6 +466,24 @@ impl Stream for Socket {
     fn flush(&mut self) {
         if let Socket::Tls(tls) = self {
             tls.flush();
+        }
+    }
+
+    #[inline]
+    fn is_encrypted(&self) -> bool {
+        matches!(self, Socket::Tls(_))
+    }
+
+    fn encrypt(&mut self, bytes: &[u8], ciphertext: &mut Ciphertext) -> io::Result<()> {
+        match self {
+            Socket::Tls(tls) => tls.encrypt(bytes, ciphertext),
+            _ => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    fn keep_unsent(&mut self, ciphertext: &[u8]) {
+        if let Socket::Tls(tls) = self {
+            tls.keep_unsent(ciphertext);
         }
     }
 

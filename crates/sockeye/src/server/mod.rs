@@ -2,6 +2,7 @@
 //!
 //! [`Shard`] is the loop, [`Kernel`] what it needs of an operating system, [`serve`] the whole on the real one.
 
+pub mod ciphertext;
 pub mod figures;
 pub mod guard;
 pub mod kernel;

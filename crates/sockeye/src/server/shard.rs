@@ -235,27 +235,29 @@ impl<K: Kernel> Shard<K> {
         }
         let client = ClientId::from_u64(event.token);
         let Some(peer) = peer_of(&mut self.peers, client) else { return };
+        // What the stream itself still holds goes first.
+        let was_clogged = event.writable && peer.stream.is_clogged();
+        if was_clogged {
+            peer.stream.flush();
+        }
         if event.writable && peer.blocked {
             peer.blocked = false;
-            // What the stream itself still holds goes first.
-            peer.stream.flush();
             self.desk.hub.touch(client);
         }
         if event.readable || event.ended {
             peer.readable = true;
             peer.ended_edge |= event.ended;
-            if self.exchange.is_congested {
-                return self.desk.list(peer);
-            }
             // One that is listed already is served in this turn too.
-            if !peer.listed
+            if self.exchange.is_congested {
+                self.desk.list(peer);
+            } else if !peer.listed
                 && let Fate::Ends(why, error) =
                     self.desk.serve(peer, self.desk.batch.room_of(&mut self.buffer))
             {
                 self.remove(client, why, error.as_ref());
             }
-        } else if event.writable && peer.stream.is_clogged() {
-            peer.stream.flush();
+        }
+        if was_clogged {
             self.at_desk(client, |desk, peer, _| desk.settle(peer));
         }
     }

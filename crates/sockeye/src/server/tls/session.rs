@@ -1,6 +1,6 @@
 //! One TLS session: the library without buffers of its own, so that an idle connection keeps none.
 //!
-//! Deliberately absent: sockets. Ciphertext comes in slices and leaves in an [`Outgoing`].
+//! Deliberately absent: sockets. Ciphertext comes in slices and leaves in an [`Ciphertext`].
 
 use std::io;
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use rustls::unbuffered::{
 use rustls::{HandshakeKind, ServerConfig};
 
 use crate::net::der;
+use crate::server::ciphertext::Ciphertext;
 use crate::server::kernel::Secured;
 
 /// The library's part of a connection.
@@ -35,36 +36,6 @@ pub(super) struct Step {
     pub(super) ended: bool,
     /// What follows is not understood; the alert that says so is in the outgoing buffer.
     pub(super) error: Option<rustls::Error>,
-}
-
-/// Ciphertext to be sent. The buffer is longer than what it holds, and never cleared.
-#[derive(Debug, Default)]
-pub(super) struct Outgoing {
-    buffer: Vec<u8>,
-    length: usize,
-}
-
-impl Outgoing {
-    pub(super) fn bytes(&self) -> &[u8] {
-        &self.buffer[..self.length]
-    }
-
-    pub(super) fn clear(&mut self) {
-        self.length = 0;
-    }
-
-    pub(super) fn put(&mut self, bytes: &[u8]) {
-        self.room(bytes.len())[..bytes.len()].copy_from_slice(bytes);
-        self.length += bytes.len();
-    }
-
-    /// Room for at least so many bytes more.
-    fn room(&mut self, bytes: usize) -> &mut [u8] {
-        if self.buffer.len() - self.length < bytes {
-            self.buffer.resize(self.length + bytes, 0);
-        }
-        &mut self.buffer[self.length..]
-    }
 }
 
 /// What a record adds to its content at most: header, explicit nonce, content type, tag.
@@ -91,7 +62,7 @@ impl Session {
     }
 
     /// Takes ciphertext in, which begins with `partial`, and decrypts it into `plain`, which is at least as long.
-    pub(super) fn receive(&mut self, input: &mut [u8], plain: &mut [u8], outgoing: &mut Outgoing) -> Step {
+    pub(super) fn receive(&mut self, input: &mut [u8], plain: &mut [u8], outgoing: &mut Ciphertext) -> Step {
         let mut step = Step::default();
         let mut taken = 0;
         loop {
@@ -167,7 +138,7 @@ impl Session {
     ///
     /// # Errors
     /// `WouldBlock` before the handshake is done; otherwise when nothing can be encrypted any more.
-    pub(super) fn encrypt(&mut self, plain: &[u8], outgoing: &mut Outgoing) -> io::Result<()> {
+    pub(super) fn encrypt(&mut self, plain: &[u8], outgoing: &mut Ciphertext) -> io::Result<()> {
         let records = plain.len() / RECORD_CONTENT_BYTES_MAX + 1;
         let mut needed = plain.len() + records * RECORD_OVERHEAD_BYTES;
         loop {
@@ -175,7 +146,7 @@ impl Session {
                 Ok(ConnectionState::WriteTraffic(mut traffic)) => {
                     match traffic.encrypt(plain, outgoing.room(needed)) {
                         Ok(length) => {
-                            outgoing.length += length;
+                            outgoing.grow(length);
                             return Ok(());
                         }
                         // A change of keys goes before it.
@@ -198,12 +169,12 @@ impl Session {
     }
 
     /// Says that nothing more will come (RFC 8446, 6.1), if it can be said.
-    pub(super) fn end(&mut self, outgoing: &mut Outgoing) {
+    pub(super) fn end(&mut self, outgoing: &mut Ciphertext) {
         loop {
             match self.state() {
                 Ok(ConnectionState::WriteTraffic(mut traffic)) => {
                     if let Ok(length) = traffic.queue_close_notify(outgoing.room(64)) {
-                        outgoing.length += length;
+                        outgoing.grow(length);
                     }
                     return;
                 }
@@ -235,12 +206,12 @@ impl Session {
     }
 }
 
-fn encode(mut data: EncodeTlsData<'_, ServerConnectionData>, outgoing: &mut Outgoing) {
+fn encode(mut data: EncodeTlsData<'_, ServerConnectionData>, outgoing: &mut Ciphertext) {
     let mut needed = 4 << 10;
     loop {
         match data.encode(outgoing.room(needed)) {
             Ok(length) => {
-                outgoing.length += length;
+                outgoing.grow(length);
                 return;
             }
             Err(EncodeError::InsufficientSize(InsufficientSizeError { required_size }))
@@ -293,7 +264,7 @@ mod tests {
 
     impl World {
         fn receive(&mut self, ciphertext: &[u8], piece_bytes: usize) {
-            let mut outgoing = Outgoing::default();
+            let mut outgoing = Ciphertext::default();
             for piece in ciphertext.chunks(piece_bytes) {
                 let mut input = [self.session.partial(), piece].concat();
                 let mut plain = vec![0; input.len()];

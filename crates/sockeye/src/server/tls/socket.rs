@@ -20,7 +20,8 @@ use rustls::ServerConfig;
 
 use super::door::Turns;
 use super::figures::{Failure, TlsFigures};
-use super::session::{Outgoing, RECORD_CONTENT_BYTES_MAX, Session};
+use super::session::{RECORD_CONTENT_BYTES_MAX, Session};
+use crate::server::ciphertext::Ciphertext;
 use crate::server::kernel::News;
 
 /// The longest record (RFC 8446, 5.2, and a little more for TLS 1.2), with its header.
@@ -36,14 +37,14 @@ const PARTIAL_BYTES_MAX: usize = 32 << 10;
 /// The buffers of a thread.
 struct Scratch {
     incoming: Box<[u8]>,
-    outgoing: Outgoing,
+    outgoing: Ciphertext,
     gathered: Vec<u8>,
 }
 
 thread_local! {
     static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch {
         incoming: vec![0; INCOMING_BYTES].into_boxed_slice(),
-        outgoing: Outgoing::default(),
+        outgoing: Ciphertext::default(),
         gathered: Vec::new(),
     });
 }
@@ -221,7 +222,12 @@ impl TlsSocket {
     }
 
     /// Takes ciphertext in, answers what is to be answered, and returns how much plain text there is in `buffer`.
-    fn take_in(&mut self, input: &mut [u8], buffer: &mut [u8], outgoing: &mut Outgoing) -> io::Result<usize> {
+    fn take_in(
+        &mut self,
+        input: &mut [u8],
+        buffer: &mut [u8],
+        outgoing: &mut Ciphertext,
+    ) -> io::Result<usize> {
         outgoing.clear();
         // Plain text is never longer than its ciphertext. Where that has not room enough, for the share is small, it waits.
         let mut roomy = vec![0; if buffer.len() < input.len() { input.len() } else { 0 }];
@@ -311,14 +317,14 @@ impl TlsSocket {
         })
     }
 
-    fn write_gathered(&mut self, gathered: &mut Vec<u8>, outgoing: &mut Outgoing) -> io::Result<usize> {
+    fn write_gathered(&mut self, gathered: &mut Vec<u8>, outgoing: &mut Ciphertext) -> io::Result<usize> {
         let written = if gathered.is_empty() { 0 } else { self.write_piece(gathered, outgoing)? };
         gathered.clear();
         Ok(written)
     }
 
     /// Writes one piece, until the kernel takes no more.
-    fn write_piece(&mut self, bytes: &[u8], outgoing: &mut Outgoing) -> io::Result<usize> {
+    fn write_piece(&mut self, bytes: &[u8], outgoing: &mut Ciphertext) -> io::Result<usize> {
         let mut written = 0;
         for part in bytes.chunks(PLAIN_BYTES_MAX) {
             outgoing.clear();
@@ -333,6 +339,27 @@ impl TlsSocket {
             }
         }
         Ok(written)
+    }
+
+    /// Whether a write may be encrypted and sent later: nothing stands before it, and it can be encrypted.
+    pub(in crate::server) fn is_free(&self) -> bool {
+        self.handshake.is_none() && self.unsent.is_empty() && self.error.is_none() && !self.is_finished
+    }
+
+    /// Encrypts what is to be sent with others. It goes behind what has come to be unsent meanwhile.
+    pub(in crate::server) fn encrypt(&mut self, bytes: &[u8], ciphertext: &mut Ciphertext) -> io::Result<()> {
+        self.holds_back = false;
+        ciphertext.put(&std::mem::take(&mut self.unsent));
+        for part in bytes.chunks(PLAIN_BYTES_MAX) {
+            self.session.encrypt(part, ciphertext)?;
+        }
+        Ok(())
+    }
+
+    /// Keeps what was encrypted and not sent.
+    pub(in crate::server) fn keep_unsent(&mut self, ciphertext: &[u8]) {
+        debug_assert!(self.unsent.is_empty());
+        self.unsent = ciphertext.to_vec();
     }
 
     fn check_writable(&mut self) -> io::Result<()> {
