@@ -256,11 +256,20 @@ impl Channels {
         Some(channel)
     }
 }
+
 /// Whether two names are the same. Names are short, and a call for a dozen bytes costs more than the bytes.
 #[inline]
 fn is_same(one: &[u8], other: &[u8]) -> bool {
-    let ((ones, one_rest), (others, other_rest)) = (one.as_chunks::<8>(), other.as_chunks::<8>());
-    one.len() == other.len()
-        && ones.iter().zip(others).all(|(one, other)| u64::from_ne_bytes(*one) == u64::from_ne_bytes(*other))
-        && one_rest.iter().zip(other_rest).all(|(one, other)| one == other)
+    const WORD: usize = size_of::<u64>();
+    let word = |bytes: &[u8; WORD]| u64::from_ne_bytes(*bytes);
+    if one.len() != other.len() {
+        return false;
+    }
+    match (one.first_chunk(), other.first_chunk(), one.last_chunk(), other.last_chunk()) {
+        (Some(first), Some(other_first), Some(last), Some(other_last)) if one.len() <= 2 * WORD => {
+            // The two words overlap where there are not bytes enough for both.
+            (word(first) ^ word(other_first)) | (word(last) ^ word(other_last)) == 0
+        }
+        _ => one == other,
+    }
 }

@@ -246,7 +246,24 @@ impl Hub {
     }
 
     /// Notes what has become of a channel: whether it is idle, and when to look at it again.
+    #[inline(always)]
     pub(crate) fn settle(&mut self, index: u32, now: Now) {
+        let channel = self.channels.get_mut(index);
+        let has_exact_subscriber = channel.has_exact_subscriber();
+        // Most have a timer already, and it is that of a message that is gone since.
+        if let Side::Home(home) = &mut channel.side
+            && home.heard == has_exact_subscriber
+            && home.history.len() > 1
+            && let (Some(timer_ms), Some(first_ms)) = (home.timer_ms, home.history.first_ms())
+            && timer_ms <= first_ms.saturating_add(self.rules[home.rule].age_ms)
+        {
+            home.idle_since_ms = None;
+            return;
+        }
+        self.settle_change(index, now);
+    }
+
+    fn settle_change(&mut self, index: u32, now: Now) {
         let channel = self.channels.get_mut(index);
         let has_exact_subscriber = channel.has_exact_subscriber();
         let generation = channel.generation;
@@ -367,7 +384,14 @@ impl Hub {
     }
 
     /// Forgets keys that are too old or too many.
+    #[inline]
     pub(crate) fn forget_keys(&mut self, now: Now) {
+        if !self.keys.is_empty() {
+            self.forget_some_keys(now);
+        }
+    }
+
+    fn forget_some_keys(&mut self, now: Now) {
         let Self { keys, channels, limits, .. } = self;
         while let Some(name) = keys.pop_oldest(now.ms, limits.key_age_ms, limits.keys_total_max) {
             let (index, generation) = name.channel;

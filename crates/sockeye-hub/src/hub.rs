@@ -495,10 +495,12 @@ impl Hub {
     }
 
     /// Which shard is the home of a channel.
+    #[inline]
     pub fn home_of(&self, channel: &str) -> u16 {
-        if self.shard.count == 1 {
-            return 0;
-        }
+        if self.shard.count == 1 { 0 } else { self.home_of_many(channel) }
+    }
+
+    fn home_of_many(&self, channel: &str) -> u16 {
         (self.home_hasher.hash_one(channel) % u64::from(self.shard.count)) as u16
     }
 

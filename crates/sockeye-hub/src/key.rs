@@ -46,6 +46,12 @@ impl Keys {
         self.known.len()
     }
 
+    /// Whether nothing is remembered, and nothing stale is left either.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.order.is_empty()
+    }
+
     /// The position a key was first given, if it is remembered.
     pub(crate) fn find(&self, name: &KeyName, now_ms: u64, age_ms: u64) -> Option<u64> {
         let known = self.known.get(name)?;

@@ -7,6 +7,7 @@
 //! A document tree is absent: nothing here needs one.
 
 mod error;
+mod marks;
 mod plain;
 mod request;
 mod scan;

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 
+use super::marks::Marks;
 use super::request::{Id, Request, Verb};
 use super::scan::{DEPTH_MAX, Value};
 use super::string::{RawString, plain_run};
@@ -45,21 +46,22 @@ fn plain_fields(text: &str) -> Option<PlainPublish<'_>> {
     const DATA: &[u8] = b",\"data\":";
     const ID: &[u8] = b",\"id\":";
     let bytes = text.as_bytes();
+    let marks = &mut Marks::new(bytes);
     if !bytes.starts_with(CHANNEL) || bytes.get(CHANNEL.len()) != Some(&b'"') {
         return None;
     }
-    let channel_end = plain_string(bytes, CHANNEL.len())?;
+    let channel_end = string(marks, CHANNEL.len())?;
     if !bytes[channel_end..].starts_with(DATA) {
         return None;
     }
     let start = channel_end + DATA.len();
     let (kind, data, mut end) = match bytes.get(start)? {
         b'"' => {
-            let end = plain_string(bytes, start)?;
+            let end = string(marks, start)?;
             (Kind::Text, Cow::Borrowed(&bytes[start + 1..end - 1]), end)
         }
         b'{' | b'[' => {
-            let (end, has_white_space) = plain_nested(bytes, start)?;
+            let (end, has_white_space) = nested(marks, start)?;
             let written = &bytes[start..end];
             let data = if has_white_space { without_line_breaks(written) } else { Cow::Borrowed(written) };
             (Kind::Json, data, end)
@@ -71,7 +73,7 @@ fn plain_fields(text: &str) -> Option<PlainPublish<'_>> {
         let start = end + ID.len();
         let value = match bytes.get(start)? {
             b'"' => {
-                end = plain_string(bytes, start)?;
+                end = string(marks, start)?;
                 Value::String(RawString { quoted: &text[start..end], escaped: false })
             }
             b'-' | b'0'..=b'9' => {
@@ -94,74 +96,82 @@ const PLAIN_DEPTH_MAX: u32 = 32;
 
 const _: () = assert!((PLAIN_DEPTH_MAX as usize) < DEPTH_MAX);
 
+/// [`nested`], for a text of which nothing is known.
+pub(super) fn plain_nested(bytes: &[u8], at: usize) -> Option<(usize, bool)> {
+    let bytes = bytes.get(at..)?;
+    nested(&mut Marks::new(bytes), 0).map(|(end, has_white_space)| (at + end, has_white_space))
+}
+
+/// What a value may be that is neither a text nor a number, nor has others in it.
+const WORDS: [&[u8]; 3] = [b"true", b"false", b"null"];
+
 /// Where the object or array that begins at `at` ends, if it is as most are: well formed, with no escape, and not deep.
 /// `None` says nothing about it. Says too whether there is white space in it. It is on the way of every message, so it
 /// keeps everything in registers.
-pub(super) fn plain_nested(bytes: &[u8], mut at: usize) -> Option<(usize, bool)> {
+#[inline]
+fn nested(marks: &mut Marks<'_>, mut at: usize) -> Option<(usize, bool)> {
+    let bytes = marks.bytes();
     // As in `Levels`; the bit above the outermost level is never asked for.
     let (mut kinds, mut depth) = (0_u32, 0);
     let mut has_white_space = false;
     loop {
         // A value begins here, or white space before it.
-        match *bytes.get(at)? {
-            open @ (b'{' | b'[') => {
-                depth += 1;
-                if depth > PLAIN_DEPTH_MAX {
-                    return None;
-                }
-                let is_object = open == b'{';
-                kinds = kinds << 1 | u32::from(is_object);
-                let first = plain_white_space(bytes, at + 1);
-                has_white_space |= first > at + 1;
-                at = first;
-                if *bytes.get(at)? != (if is_object { b'}' } else { b']' }) {
-                    if is_object {
-                        at = plain_name(bytes, at, &mut has_white_space)?;
-                    }
-                    continue;
-                }
+        let first = *bytes.get(at)?;
+        if first == b'"' {
+            at = string(marks, at)?;
+        } else if matches!(first, b'-' | b'0'..=b'9') {
+            at = plain_number(bytes, at)?;
+        } else if matches!(first, b'{' | b'[') {
+            depth += 1;
+            if depth > PLAIN_DEPTH_MAX {
+                return None;
             }
-            b'"' => at = plain_string(bytes, at)?,
-            b'-' | b'0'..=b'9' => at = plain_number(bytes, at)?,
-            b't' if bytes[at..].starts_with(b"true") => at += 4,
-            b'f' if bytes[at..].starts_with(b"false") => at += 5,
-            b'n' if bytes[at..].starts_with(b"null") => at += 4,
-            b' ' | b'\t' | b'\n' | b'\r' => {
-                has_white_space = true;
-                at += 1;
+            let is_object = first == b'{';
+            kinds = kinds << 1 | u32::from(is_object);
+            let inner = plain_white_space(bytes, at + 1);
+            has_white_space |= inner > at + 1;
+            at = inner;
+            if *bytes.get(at)? != (if is_object { b'}' } else { b']' }) {
+                if is_object {
+                    at = plain_name(marks, at, &mut has_white_space)?;
+                }
                 continue;
             }
-            _ => return None,
+        } else if matches!(first, b' ' | b'\t' | b'\n' | b'\r') {
+            has_white_space = true;
+            at += 1;
+            continue;
+        } else {
+            at += WORDS.iter().find(|word| bytes[at..].starts_with(word))?.len();
         }
         // It is complete, or what closes an empty one is next.
         loop {
-            match *bytes.get(at)? {
-                b',' => {
-                    at += 1;
-                    if kinds & 1 == 1 {
-                        // Most members follow at once.
-                        if bytes.get(at) != Some(&b'"') {
-                            let name = plain_white_space(bytes, at);
-                            has_white_space |= name > at;
-                            at = name;
-                        }
-                        at = plain_name(bytes, at, &mut has_white_space)?;
+            let next = *bytes.get(at)?;
+            if next == b',' {
+                at += 1;
+                if kinds & 1 == 1 {
+                    // Most members follow at once.
+                    if bytes.get(at) != Some(&b'"') {
+                        let name = plain_white_space(bytes, at);
+                        has_white_space |= name > at;
+                        at = name;
                     }
-                    break;
+                    at = plain_name(marks, at, &mut has_white_space)?;
                 }
-                close @ (b'}' | b']') if (kinds & 1 == 1) == (close == b'}') => {
-                    at += 1;
-                    depth -= 1;
-                    if depth == 0 {
-                        return Some((at, has_white_space));
-                    }
-                    kinds >>= 1;
+                break;
+            }
+            if next == (if kinds & 1 == 1 { b'}' } else { b']' }) {
+                at += 1;
+                depth -= 1;
+                if depth == 0 {
+                    return Some((at, has_white_space));
                 }
-                b' ' | b'\t' | b'\n' | b'\r' => {
-                    has_white_space = true;
-                    at += 1;
-                }
-                _ => return None,
+                kinds >>= 1;
+            } else if matches!(next, b' ' | b'\t' | b'\n' | b'\r') {
+                has_white_space = true;
+                at += 1;
+            } else {
+                return None;
             }
         }
     }
@@ -186,13 +196,21 @@ pub(super) fn plain_string(bytes: &[u8], at: usize) -> Option<usize> {
     (*bytes.get(end)? == b'"').then_some(end + 1)
 }
 
+/// The same where marks have been made.
+#[inline(always)]
+fn string(marks: &mut Marks<'_>, at: usize) -> Option<usize> {
+    let end = marks.next(at + 1);
+    (*marks.bytes().get(end)? == b'"').then_some(end + 1)
+}
+
 /// The end of a member's name and its colon.
 #[inline(always)]
-fn plain_name(bytes: &[u8], at: usize, has_white_space: &mut bool) -> Option<usize> {
+fn plain_name(marks: &mut Marks<'_>, at: usize, has_white_space: &mut bool) -> Option<usize> {
+    let bytes = marks.bytes();
     if *bytes.get(at)? != b'"' {
         return None;
     }
-    let end = plain_string(bytes, at)?;
+    let end = string(marks, at)?;
     if *bytes.get(end)? == b':' {
         return Some(end + 1);
     }
@@ -202,7 +220,7 @@ fn plain_name(bytes: &[u8], at: usize, has_white_space: &mut bool) -> Option<usi
 }
 
 /// The end of a number (RFC 8259, 6).
-#[inline]
+#[inline(always)]
 fn plain_number(bytes: &[u8], mut at: usize) -> Option<usize> {
     at += usize::from(bytes[at] == b'-');
     at = match bytes.get(at)? {
@@ -221,7 +239,7 @@ fn plain_number(bytes: &[u8], mut at: usize) -> Option<usize> {
 }
 
 /// The end of one digit or more.
-#[inline]
+#[inline(always)]
 fn plain_digits(bytes: &[u8], at: usize) -> Option<usize> {
     let mut end = at;
     while bytes.get(end).is_some_and(u8::is_ascii_digit) {
