@@ -235,7 +235,10 @@ impl Wire {
 
     /// Encrypts what the server writes, and keeps what of it does not fit: all of it counts as written.
     fn take_in_encrypted(&mut self, pieces: &[io::IoSlice<'_>]) -> io::Result<usize> {
-        self.send_unsent()?;
+        self.send_unsent();
+        if self.reset {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
         if !self.unsent.is_empty() {
             return Err(io::ErrorKind::WouldBlock.into());
         }
@@ -243,19 +246,21 @@ impl Wire {
         let offered = ciphertext.len();
         cipher(&mut self.encrypted_bytes, &mut ciphertext);
         self.unsent = ciphertext;
-        self.send_unsent()?;
+        self.send_unsent();
         Ok(offered)
     }
 
-    fn send_unsent(&mut self) -> io::Result<()> {
-        let unsent = std::mem::take(&mut self.unsent);
-        let sent = match self.take_in(&[io::IoSlice::new(&unsent)]) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
-            sent => sent?,
-        };
-        self.unsent = unsent[sent..].to_vec();
+    fn send_unsent(&mut self) {
+        if !self.unsent.is_empty() {
+            let unsent = std::mem::take(&mut self.unsent);
+            let sent = match self.take_in(&[io::IoSlice::new(&unsent)]) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+                // Who cannot be told has gone, which reading will tell.
+                sent => sent.unwrap_or(unsent.len()),
+            };
+            self.unsent = unsent[sent..].to_vec();
+        }
         self.outbound_end |= self.shuts_down && self.unsent.is_empty();
-        Ok(())
     }
 
     fn edge(&mut self, token: u64) -> Option<Event> {
@@ -528,6 +533,7 @@ pub struct SimStream(SharedWire);
 impl Stream for SimStream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let mut wire = self.0.borrow_mut();
+        wire.send_unsent();
         let length = buffer.len().min(wire.inbound.len());
         if length == 0 {
             return match (wire.reset, wire.inbound_end) {
@@ -567,6 +573,7 @@ impl Stream for SimStream {
         let mut wire = self.0.borrow_mut();
         let mut encrypted = bytes.to_vec();
         cipher(&mut wire.encrypted_bytes, &mut encrypted);
+        ciphertext.put(&std::mem::take(&mut wire.unsent));
         ciphertext.put(&encrypted);
         Ok(())
     }
@@ -580,8 +587,7 @@ impl Stream for SimStream {
     }
 
     fn flush(&mut self) {
-        // Who cannot be told has gone, which reading will tell.
-        let _ = self.0.borrow_mut().send_unsent();
+        self.0.borrow_mut().send_unsent();
     }
 
     fn finish(&mut self) {

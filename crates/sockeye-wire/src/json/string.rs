@@ -1,7 +1,7 @@
 //! What is between quotes: finding the bytes that matter, and undoing escapes.
 //!
-//! Scanning and writing both look for the same three kinds of bytes, sixteen at a time. Checking escapes is absent: a
-//! [`RawString`] only comes from the scanner, which has done that.
+//! Scanning and writing both look for the same three kinds of bytes, sixteen at a time; what is read the plain way has marks
+//! instead (`marks.rs`). Checking escapes is absent: a [`RawString`] only comes from the scanner, which has done that.
 
 use std::borrow::Cow;
 

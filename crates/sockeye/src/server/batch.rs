@@ -8,9 +8,10 @@
 //!
 //! One call for many is less work for the kernel than many calls, and what reads, decides and writes does so many times
 //! in a row, in caches that are still warm with it. Written down is what is simple: a socket that is not blocked and stands
-//! under nothing but encryption, which is done for all of them just before the call, and either one piece that was said at once where nothing waits, or nothing but messages that wait. Everything else
-//! is written where it arises (`desk.rs`, `gather.rs`), in the same order for each connection: what was said at once leaves
-//! before what waits in the outbox is looked at. A connection stands in a batch at most once.
+//! under nothing but encryption, which is done for all of them just before the call, and either one piece that was said
+//! at once where nothing waits, or nothing but messages that wait. Everything else is written where it arises (`desk.rs`,
+//! `gather.rs`), in the same order for each connection: what was said at once leaves before what waits in the outbox is
+//! looked at. A connection stands in a batch at most once.
 //!
 //! Deliberately absent: the call itself, which is the kernel's.
 
@@ -39,6 +40,8 @@ const ROOM_BYTES_MIN: usize = 64 << 10;
 const ENCRYPTED_BYTES_MAX: usize = 8 << 10;
 /// A buffer of copies that was larger than this is given back.
 const COPIED_BYTES_KEPT_MAX: usize = 1 << 20;
+/// The same of ciphertext: what a full batch may have, so that it is not made anew for each.
+const CIPHERTEXT_BYTES_KEPT_MAX: usize = WRITES_MAX * (ENCRYPTED_BYTES_MAX + 256);
 /// What points into the receive buffer keeps whole lines of cache, so that nobody else writes to them.
 const LINE_BYTES: usize = 64;
 
@@ -161,7 +164,7 @@ impl Batch {
         self.encrypts = false;
         self.encrypted.parts.clear();
         self.encrypted.ciphertext.clear();
-        self.encrypted.ciphertext.shrink(COPIED_BYTES_KEPT_MAX);
+        self.encrypted.ciphertext.shrink(CIPHERTEXT_BYTES_KEPT_MAX);
         if self.copied.capacity() > COPIED_BYTES_KEPT_MAX {
             self.copied = Vec::new();
         }

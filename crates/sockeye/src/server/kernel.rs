@@ -110,8 +110,8 @@ pub trait Kernel {
     /// The system's.
     fn register(&mut self, stream: &mut Self::Stream, token: u64) -> io::Result<()>;
 
-    /// Gives the system each of these pieces, and appends what became of each, in order. All streams may leave together
-    /// ([`Stream::may_join`]), what is to be encrypted is, and none occurs twice. `Interrupted` means that a piece was not
+    /// Gives the system each of these pieces, and appends what became of each, in order. All streams might leave together
+    /// when that was asked ([`Stream::may_join`]), what is to be encrypted is, and none occurs twice. `Interrupted` means that a piece was not
     /// tried.
     fn write_each<'a>(
         &mut self,

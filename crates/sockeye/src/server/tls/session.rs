@@ -1,6 +1,6 @@
 //! One TLS session: the library without buffers of its own, so that an idle connection keeps none.
 //!
-//! Deliberately absent: sockets. Ciphertext comes in slices and leaves in an [`Ciphertext`].
+//! Deliberately absent: sockets. Ciphertext comes in slices and leaves as [`Ciphertext`].
 
 use std::io;
 use std::sync::Arc;

@@ -363,6 +363,9 @@ impl TlsSocket {
     }
 
     fn check_writable(&mut self) -> io::Result<()> {
+        if let Some(error) = self.error.take() {
+            return Err(error);
+        }
         if !self.unsent.is_empty() && !self.holds_back {
             self.send_unsent()?;
         }
@@ -405,9 +408,12 @@ impl TlsSocket {
 
     /// Writes what is unsent as far as it fits.
     pub(in crate::server) fn flush(&mut self) {
-        if !self.unsent.is_empty() && self.send_unsent().is_err() {
-            // Whoever reads next is told by the kernel.
+        if !self.unsent.is_empty()
+            && let Err(error) = self.send_unsent()
+        {
+            // What follows could not be understood without it, so nothing does: whoever reads or writes next is told.
             self.unsent = Vec::new();
+            self.error.get_or_insert(error);
         }
     }
 
