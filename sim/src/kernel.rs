@@ -282,8 +282,6 @@ pub struct KernelCounts {
     pub spurious_edges: u64,
     /// Edges that were held back in a poll.
     pub delayed_edges: u64,
-    /// Writes that took less than was offered.
-    pub short_writes: u64,
     /// Writes that were made together with others.
     pub batched_writes: u64,
     /// Those of them that were encrypted.

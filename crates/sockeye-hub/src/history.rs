@@ -79,10 +79,6 @@ impl Totals {
 }
 
 impl History {
-    pub(crate) fn len(&self) -> usize {
-        self.entries.len()
-    }
-
     pub(crate) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
@@ -92,9 +88,11 @@ impl History {
         self.entries.front().map(|entry| entry.message.sequence)
     }
 
-    /// When the oldest message was published.
-    pub(crate) fn first_ms(&self) -> Option<u64> {
-        self.entries.front().map(|entry| entry.ms)
+    /// When the oldest message is too old. The only one stays.
+    #[inline]
+    pub(crate) fn deadline_ms(&self, rule: &Rule) -> Option<u64> {
+        let oldest = self.entries.front().filter(|_| self.entries.len() > 1)?;
+        Some(oldest.ms.saturating_add(rule.age_ms))
     }
 
     /// The messages from this place on.

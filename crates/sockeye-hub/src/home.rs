@@ -253,9 +253,8 @@ impl Hub {
         // Most have a timer already, and it is that of a message that is gone since.
         if let Side::Home(home) = &mut channel.side
             && home.heard == has_exact_subscriber
-            && home.history.len() > 1
-            && let (Some(timer_ms), Some(first_ms)) = (home.timer_ms, home.history.first_ms())
-            && timer_ms <= first_ms.saturating_add(self.rules[home.rule].age_ms)
+            && let Some(timer_ms) = home.timer_ms
+            && home.history.deadline_ms(&self.rules[home.rule]).is_some_and(|due_ms| timer_ms <= due_ms)
         {
             home.idle_since_ms = None;
             return;
@@ -288,11 +287,8 @@ impl Hub {
             since.saturating_add(grace_ms)
         } else {
             home.idle_since_ms = None;
-            if home.history.len() < 2 {
-                return;
-            }
-            let first_ms = home.history.first_ms().expect("there are at least two");
-            first_ms.saturating_add(self.rules[home.rule].age_ms)
+            let Some(deadline_ms) = home.history.deadline_ms(&self.rules[home.rule]) else { return };
+            deadline_ms
         };
         match home.timer_ms {
             Some(timer_ms) if timer_ms <= deadline => {}
