@@ -37,7 +37,11 @@ pub(crate) fn cargo_subcommand(workspace: &Workspace, name: &str) -> Result<()> 
             Missing::new(name, format!("`cargo install {name} --locked`, or run with --install")).into()
         );
     }
-    run(workspace.cargo(["install", name, "--locked", "--root"]).arg(workspace.tools()))
+    // Unoptimized: it runs for seconds, and is built in a third of the time.
+    run(workspace
+        .cargo(["install", name, "--locked", "--debug", "--root"])
+        .arg(workspace.tools())
+        .env("CARGO_PROFILE_DEV_DEBUG", "0"))
 }
 
 /// Whom the benchmark measures beside us, as far as they can be had: what is missing is the benchmark's to say.
