@@ -18,19 +18,24 @@ use crate::floor::Floor;
 use crate::peer::Peer;
 use crate::tls_floor::TlsFloor;
 
+/// Which build of the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Build {
+    /// The one that is measured.
+    This,
+    /// The one that it is measured beside.
+    Before,
+}
+
 /// A program that can be measured.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Program {
     /// `sockeye serve`.
-    Sockeye,
-    /// The same of another build.
-    Before,
+    Sockeye(Build),
     /// `sockeye serve` on so many shards.
     Sharded(u16),
     /// `sockeye serve` on one shard, with a certificate.
-    Secure,
-    /// The same of another build.
-    SecureBefore,
+    Secure(Build),
     /// A bare loop.
     Floor(Floor),
     /// A bare loop that receives datagrams.
@@ -45,8 +50,8 @@ impl Program {
     /// What tables call it.
     pub(crate) fn name(&self) -> &'static str {
         match self {
-            Self::Sockeye | Self::Sharded(_) | Self::Secure => "sockeye",
-            Self::Before | Self::SecureBefore => "sockeye before",
+            Self::Sockeye(Build::Before) | Self::Secure(Build::Before) => "sockeye before",
+            Self::Sockeye(_) | Self::Secure(_) | Self::Sharded(_) => "sockeye",
             Self::Floor(_) | Self::DatagramFloor | Self::TlsFloor(_) => "floor",
             Self::Peer(peer) => peer.name(),
         }
@@ -67,7 +72,7 @@ impl Process {
     /// Starts a program and waits until it listens.
     pub(crate) fn start(program: &Program, server: &Path) -> anyhow::Result<Self> {
         let command = match program {
-            Program::Sockeye | Program::Before | Program::Sharded(_) => {
+            Program::Sockeye(_) | Program::Sharded(_) => {
                 let mut command = Command::new(server);
                 command.args(["serve", "--listen", "tcp:127.0.0.1:0", "--json"]);
                 if let Program::Sharded(shards) = program {
@@ -75,7 +80,7 @@ impl Process {
                 }
                 command
             }
-            Program::Secure | Program::SecureBefore => {
+            Program::Secure(_) => {
                 let files = crate::generator::secure::certificate()?;
                 let mut command = Command::new(server);
                 command.args(["serve", "--listen", "tcp:127.0.0.1:0", "--json", "--shards", "1"]);

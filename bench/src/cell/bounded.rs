@@ -17,7 +17,7 @@ use crate::generator::payload;
 use crate::generator::socket::{Door, Socket};
 use crate::generator::tail::{Heard, Reader};
 use crate::poller::{self, Poller};
-use crate::process::{self, Process, Program};
+use crate::process::{self, Build, Process, Program};
 use crate::report::{Report, Row, Target, Unit};
 
 const CHANNEL: &str = "bench";
@@ -53,7 +53,7 @@ pub(crate) fn measure(bench: &Bench, report: &mut Report) -> anyhow::Result<()> 
     let messages = (total / MESSAGE_BYTES) as u64;
     let cell = format!("bounded: 1 of {SUBSCRIBERS} stalled, {} MiB", total >> 20);
 
-    let mut process = bench.start(&Program::Sockeye)?;
+    let mut process = bench.start(&Program::Sockeye(Build::This))?;
     let mut stalled = open_subscriber(&process)?;
     rustix::net::sockopt::set_socket_recv_buffer_size(stalled.stream(), STALLED_RECEIVE_BYTES)?;
     let stalled_port = stalled.stream().local_addr()?.port();

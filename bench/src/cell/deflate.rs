@@ -11,7 +11,7 @@ use crate::generator::framing::{Framing, Kind};
 use crate::generator::socket::{Door, Socket};
 use crate::histogram::Histogram;
 use crate::measure::{Running, Sample, Work, alternate};
-use crate::process::{Process, Program};
+use crate::process::{Build, Process, Program};
 use crate::report::{Report, Row, Target, Unit};
 
 const SUBSCRIBERS: usize = 1_000;
@@ -63,7 +63,7 @@ impl Running for Prices {
 }
 
 fn start(bench: &Bench, hear: Door) -> anyhow::Result<Prices> {
-    let process = bench.start(&Program::Sockeye)?;
+    let process = bench.start(&Program::Sockeye(Build::This))?;
     let mut publisher = Socket::open(process.address, Door::WebSocket("/ch/bench?sub=0"))?;
     let mut subscribers = Vec::with_capacity(SUBSCRIBERS);
     for _ in 0..SUBSCRIBERS {

@@ -2,7 +2,7 @@
 
 use super::Bench;
 use crate::generator::socket::{Door, Socket};
-use crate::process::Program;
+use crate::process::{Build, Program};
 use crate::report::{Report, Row, Target, Unit};
 
 const CONNECTIONS: usize = 10_000;
@@ -11,7 +11,7 @@ const CHANNELS: usize = 100;
 /// The user memory that each connection adds.
 pub(crate) fn measure(bench: &Bench, report: &mut Report) -> anyhow::Result<()> {
     let count = if bench.is_quick { CONNECTIONS / 10 } else { CONNECTIONS };
-    let process = bench.start(&Program::Sockeye)?;
+    let process = bench.start(&Program::Sockeye(Build::This))?;
 
     // What is allocated once, for the first of its kind, is not a connection's.
     let mut warm_up = Socket::open(process.address, Door::WebSocket("/ws"))?;

@@ -21,7 +21,7 @@ use rustix::process::{Resource, Rlimit};
 
 use crate::arguments::Arguments;
 use crate::measure::{Plan, Rounds, Running, Sample, Work};
-use crate::process::{Process, Program};
+use crate::process::{Build, Process, Program};
 use crate::report::{Report, Row, Target};
 
 /// What every cell needs to know.
@@ -83,7 +83,7 @@ impl Bench {
     /// Starts a program afresh.
     pub(crate) fn start(&self, program: &Program) -> anyhow::Result<Process> {
         let server = match (program, &self.before) {
-            (Program::Before | Program::SecureBefore, Some(before)) => before,
+            (Program::Sockeye(Build::Before) | Program::Secure(Build::Before), Some(before)) => before,
             _ => &self.server,
         };
         Process::start(program, server)
@@ -91,11 +91,12 @@ impl Bench {
 
     /// Sockeye, its floor, and the other build of it, if there is one.
     pub(crate) fn programs(&self, floor: Program) -> Vec<Program> {
-        let (now, before) = match floor {
-            Program::TlsFloor(_) => (Program::Secure, Program::SecureBefore),
-            _ => (Program::Sockeye, Program::Before),
+        let sockeye = match floor {
+            Program::TlsFloor(_) => Program::Secure,
+            _ => Program::Sockeye,
         };
-        [now, floor].into_iter().chain(self.before.as_ref().map(|_| before)).collect()
+        let before = self.before.as_ref().map(|_| sockeye(Build::Before));
+        [sockeye(Build::This), floor].into_iter().chain(before).collect()
     }
 
     /// Whether this load was asked for.

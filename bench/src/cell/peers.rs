@@ -3,12 +3,16 @@
 use super::{Bench, echo};
 use crate::measure::alternate;
 use crate::peer::Peer;
-use crate::process::Program;
+use crate::process::{Build, Program};
 use crate::report::{Report, Row, Target};
 
 /// Both peers against sockeye, in all shapes of echo.
 pub(crate) fn measure(bench: &Bench, report: &mut Report) -> anyhow::Result<()> {
-    let programs = [Program::Sockeye, Program::Peer(Peer::Tungstenite), Program::Peer(Peer::Fastwebsockets)];
+    let programs = [
+        Program::Sockeye(Build::This),
+        Program::Peer(Peer::Tungstenite),
+        Program::Peer(Peer::Fastwebsockets),
+    ];
     for load in echo::LOADS {
         let rounds =
             alternate(&bench.plan, programs.len(), |index| echo::start(bench, &programs[index], load))?;

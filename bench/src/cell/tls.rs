@@ -9,7 +9,7 @@ use crate::generator::framing::{Framing, Kind};
 use crate::generator::payload;
 use crate::generator::secure::{SecureLoop, SecureSocket};
 use crate::measure::{Running, Sample, Work, alternate};
-use crate::process::{Process, Program};
+use crate::process::{Build, Process, Program};
 use crate::report::{Report, Row, Target, Unit};
 use crate::tls_floor::TlsFloor;
 
@@ -116,7 +116,7 @@ impl Running for Greeting {
 /// The user memory that an idle connection adds.
 fn idle(bench: &Bench, report: &mut Report) -> anyhow::Result<()> {
     let count = if bench.is_quick { IDLE_CONNECTIONS / 10 } else { IDLE_CONNECTIONS };
-    let process = bench.start(&Program::Secure)?;
+    let process = bench.start(&Program::Secure(Build::This))?;
     let open = || -> anyhow::Result<SecureSocket> {
         let mut socket = SecureSocket::open(process.address)?;
         socket.upgrade("/ws")?;
