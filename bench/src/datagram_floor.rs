@@ -19,13 +19,15 @@ const BUFFER_BYTES: usize = 64 * 1024;
 /// Runs the floor until its parent ends.
 pub(crate) fn main() -> anyhow::Result<()> {
     // Nobody connects: it says where, and UDP has the same port.
-    let listener = crate::process::listen_as_child()?;
+    let listener = crate::process::bind_as_child()?;
     let socket = UdpSocket::bind(listener.local_addr()?)?;
     socket.set_nonblocking(true)?;
     rustix::net::sockopt::set_socket_recv_buffer_size(&socket, super::cell::datagrams::KERNEL_BUFFER_BYTES)?;
     let poller = Poller::new()?;
     poller.add(&socket, 0)?;
     let mut inbox = Inbox::new(BATCH_MAX, BUFFER_BYTES);
+    // Only now: what came before the socket was bound would be lost.
+    crate::process::tell_listening(&listener)?;
     let mut events = Poller::room();
     let mut received = 0_u64;
     loop {

@@ -55,9 +55,11 @@ fn measure_all(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 
     let bench = cell::Bench::prepare(arguments)?;
     let mut report = Report::default();
-    for cell in arguments.cells() {
-        cell.measure(&bench, &mut report).with_context(|| format!("cell {cell}"))?;
-    }
+    // What was measured before something failed is told too.
+    let measured = arguments
+        .cells()
+        .into_iter()
+        .try_for_each(|cell| cell.measure(&bench, &mut report).with_context(|| format!("cell {cell}")));
 
     let mut out = std::io::stdout().lock();
     if arguments.json {
@@ -65,5 +67,6 @@ fn measure_all(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     } else {
         report.write_markdown(&mut out)?;
     }
+    measured?;
     Ok(if report.is_met() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_TARGET_MISSED) })
 }

@@ -257,15 +257,26 @@ fn is_listened_on(port: u16) -> anyhow::Result<bool> {
 
 /// Listens on a free port as one of the harness' children: says where, and ends with its parent.
 pub(crate) fn listen_as_child() -> anyhow::Result<TcpListener> {
+    let listener = bind_as_child()?;
+    tell_listening(&listener)?;
+    Ok(listener)
+}
+
+/// The same without a word: whoever has more to open says it later.
+pub(crate) fn bind_as_child() -> anyhow::Result<TcpListener> {
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
     let listener =
         rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::STREAM, None)?;
     rustix::net::bind(&listener, &SocketAddr::from(([127, 0, 0, 1], 0)))?;
     rustix::net::listen(&listener, 4096)?;
-    let listener = TcpListener::from(listener);
+    Ok(listener.into())
+}
+
+/// Says where it listens, which sets the harness off.
+pub(crate) fn tell_listening(listener: &TcpListener) -> anyhow::Result<()> {
     let line = serde_json::json!({ "listen": [format!("tcp:{}", listener.local_addr()?)] });
     eprintln!("{line}");
-    Ok(listener)
+    Ok(())
 }
 
 /// The first TCP address in a line of a log; how deep it is nested does not matter.
