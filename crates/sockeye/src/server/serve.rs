@@ -55,8 +55,9 @@ pub enum ServeError {
     System(#[from] io::Error),
 }
 
-/// Runs the server until SIGTERM or SIGINT, and ends it in good order. `announce` is told where it listens, before
-/// anything else is said; the service manager of `environment` is told how it goes.
+/// Runs the server until SIGTERM or SIGINT, and ends it in good order. `announce` is told where it listens, once every
+/// file was read and every socket is open, and before anything else is said; the service manager of `environment` is told
+/// how it goes.
 ///
 /// # Errors
 /// See [`ServeError`]. A drain whose time is over is no error.
@@ -71,6 +72,10 @@ pub fn serve(
     let shards = config.shards.count();
     let tls = match config.tls.is_on() {
         true => Some(Tls::load(&config.tls, &config.names)?),
+        false => None,
+    };
+    let tokens = match config.auth.is_configured() {
+        true => Some(Tokens::load(&config.auth)?),
         false => None,
     };
     let descriptors = sockeye_sys::process::raise_descriptor_limit();
@@ -96,6 +101,7 @@ pub fn serve(
         .map(Listening::address)
         .chain(datagram_sockets.iter().map(DatagramSocket::address))
         .collect();
+    let listeners = share_out((listening, datagram_sockets), shards, config)?;
     announce(&addresses, shards);
     if let Some(address) = socket_addresses.first() {
         let port = address.port();
@@ -113,10 +119,6 @@ pub fn serve(
         tls.tell();
         tls.watch()?;
     }
-    let tokens = match config.auth.is_configured() {
-        true => Some(Tokens::load(&config.auth)?),
-        false => None,
-    };
     if let Some(tokens) = &tokens {
         tokens.watch()?;
     }
@@ -150,7 +152,6 @@ pub fn serve(
     };
     let polls: Vec<Poll> = (0..shards).map(|_| Poll::new()).collect::<io::Result<_>>()?;
     let crew = Crew::new(Inboxes::new(&polls, &config.server)?);
-    let listeners = share_out((listening, datagram_sockets), shards, config)?;
     let mut notifier = Notifier::new(environment);
     notifier.ready();
     let mut alive = Alive::new(&notifier);

@@ -348,6 +348,19 @@ fn with_rights_configured_the_server_may_be_reached_from_elsewhere() {
 }
 
 #[test]
+fn who_cannot_use_its_keys_does_not_say_that_it_listens() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("sockeye.toml");
+    std::fs::write(&file, "listen = [\"tcp:127.0.0.1:0\"]\n[auth]\nkeys = [\"file:/nowhere/key.pem\"]\n")
+        .unwrap();
+
+    let ran = run(&["serve", "--json", "--config", file.to_str().unwrap()], b"");
+
+    assert_eq!(ran.code, 2, "{ran:?}");
+    assert!(ran.errors.contains("/nowhere/key.pem") && !ran.errors.contains("listening"), "{ran:?}");
+}
+
+#[test]
 fn a_foreign_name_is_harmless_where_nothing_is_open_to_everybody() {
     let folder = tempfile::tempdir().unwrap();
     let closed = start(folder.path(), "");
