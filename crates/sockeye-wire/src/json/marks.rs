@@ -1,26 +1,34 @@
-//! Where in a text the bytes stand at which strings end, found for 64 bytes at a time.
+//! Where in a text the bytes stand at which strings begin and end, found for 64 bytes at a time.
 //!
-//! A text that is read from one end to the other asks again and again where the next quote is. Looking through a block once
-//! and keeping a bit for each of its bytes answers that for all short strings in it by a shift.
+//! A text that is read from one end to the other meets each of them once and in order. Looking through a block once and keeping
+//! a bit for each of its bytes gives the next by counting zeros, and lets go of it by an operation that does not wait for the
+//! count: where one string ends does not delay the search for the end of the next.
 
 use wide::u8x16;
 
 /// How many bytes are looked at together: a bit of a word for each.
 const BLOCK_BYTES: usize = 64;
 
-/// The quotes, backslashes and control characters of a text that is read forward.
-#[derive(Debug)]
+/// The quotes, backslashes and control characters of a text that is read forward, one after the other.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Marks<'a> {
     bytes: &'a [u8],
-    /// Which block `bits` are of.
-    block: usize,
+    /// Where the block at hand begins.
+    start: usize,
+    /// Those in this block that were not taken.
     bits: u64,
 }
 
 impl<'a> Marks<'a> {
     #[inline(always)]
     pub(super) fn new(bytes: &'a [u8]) -> Self {
-        Marks { bytes, block: 0, bits: block_bits(bytes, 0) }
+        Marks { bytes, start: 0, bits: block_bits(bytes, 0) }
+    }
+
+    /// Those from `at` on.
+    pub(super) fn beyond(bytes: &'a [u8], at: usize) -> Self {
+        let start = at - at % BLOCK_BYTES;
+        Marks { bytes, start, bits: block_bits(bytes, start) & u64::MAX << (at % BLOCK_BYTES) }
     }
 
     /// The text.
@@ -29,41 +37,33 @@ impl<'a> Marks<'a> {
         self.bytes
     }
 
-    /// The first byte from `at` on that is a quote, a backslash or a control character; the end of the text if none is.
+    /// Takes the next one: where it stands, or the end of the text if there is none.
     #[inline(always)]
-    pub(super) fn next(&mut self, at: usize) -> usize {
-        let bits = if at / BLOCK_BYTES == self.block { self.bits >> (at % BLOCK_BYTES) } else { 0 };
-        if bits != 0 {
-            return at + bits.trailing_zeros() as usize;
+    pub(super) fn take(&mut self) -> usize {
+        if self.bits == 0 {
+            // By value, so that they can stay in registers.
+            (self.start, self.bits) = block_beyond(self.bytes, self.start);
+            if self.bits == 0 {
+                return self.bytes.len();
+            }
         }
-        // By value, so that they can stay in registers.
-        let (next, block, bits) = next_beyond(self.bytes, self.block, at);
-        (self.block, self.bits) = (block, bits);
-        next
+        let at = self.start + self.bits.trailing_zeros() as usize;
+        self.bits &= self.bits - 1;
+        at
     }
 }
 
-/// The same where the block at hand, `known`, has none. Says too which block it is in, and the bits of that.
+/// The next block behind the one that begins at `start` that has any: where it begins, and its bits. No bits at the end.
 #[inline(never)]
-fn next_beyond(bytes: &[u8], known: usize, at: usize) -> (usize, usize, u64) {
-    let mut block = at / BLOCK_BYTES;
-    let mut at = at;
-    if block == known {
-        block += 1;
-        at = block * BLOCK_BYTES;
-    }
-    loop {
-        let bits = block_bits(bytes, block * BLOCK_BYTES);
-        let left = bits >> (at % BLOCK_BYTES);
-        if left != 0 {
-            return (at + left.trailing_zeros() as usize, block, bits);
+fn block_beyond(bytes: &[u8], mut start: usize) -> (usize, u64) {
+    while bytes.len() - start > BLOCK_BYTES {
+        start += BLOCK_BYTES;
+        let bits = block_bits(bytes, start);
+        if bits != 0 {
+            return (start, bits);
         }
-        if (block + 1) * BLOCK_BYTES >= bytes.len() {
-            return (bytes.len(), block, bits);
-        }
-        block += 1;
-        at = block * BLOCK_BYTES;
     }
+    (start, 0)
 }
 
 /// A bit for each byte of the block that begins at `start`.
@@ -111,18 +111,13 @@ mod tests {
         #[test]
         fn marks_are_where_the_bytes_are(
             bytes in proptest::collection::vec(prop_oneof![8 => Just(b'x'), 1 => Just(b'"'), 1 => any::<u8>()], 0..300),
-            steps in proptest::collection::vec(0usize..40, 0..40),
         ) {
             let mut marks = Marks::new(&bytes);
-            let mut at = 0;
-            for step in steps {
-                at += step;
-                if at > bytes.len() {
-                    break;
-                }
-                let next = bytes[at..].iter().position(|byte| is_marked(*byte)).map_or(bytes.len(), |n| at + n);
-                prop_assert_eq!(marks.next(at), next);
+            for (at, _) in bytes.iter().enumerate().filter(|(_, byte)| is_marked(**byte)) {
+                prop_assert_eq!(marks.take(), at);
             }
+            prop_assert_eq!(marks.take(), bytes.len());
+            prop_assert_eq!(marks.take(), bytes.len());
         }
     }
 }

@@ -46,22 +46,24 @@ fn plain_fields(text: &str) -> Option<PlainPublish<'_>> {
     const DATA: &[u8] = b",\"data\":";
     const ID: &[u8] = b",\"id\":";
     let bytes = text.as_bytes();
-    let marks = &mut Marks::new(bytes);
     if !bytes.starts_with(CHANNEL) || bytes.get(CHANNEL.len()) != Some(&b'"') {
         return None;
     }
-    let channel_end = string(marks, CHANNEL.len())?;
+    let marks = &mut Marks::new(bytes);
+    take_name(marks);
+    let channel_end = string(marks)?;
     if !bytes[channel_end..].starts_with(DATA) {
         return None;
     }
+    take_name(marks);
     let start = channel_end + DATA.len();
     let (kind, data, mut end) = match bytes.get(start)? {
         b'"' => {
-            let end = string(marks, start)?;
+            let end = string(marks)?;
             (Kind::Text, Cow::Borrowed(&bytes[start + 1..end - 1]), end)
         }
         b'{' | b'[' => {
-            let (end, has_white_space) = nested(marks, start)?;
+            let (end, has_white_space) = nested(*marks, start)?;
             let written = &bytes[start..end];
             let data = if has_white_space { without_line_breaks(written) } else { Cow::Borrowed(written) };
             (Kind::Json, data, end)
@@ -71,9 +73,10 @@ fn plain_fields(text: &str) -> Option<PlainPublish<'_>> {
     let mut id = None;
     if bytes[end..].starts_with(ID) {
         let start = end + ID.len();
+        let marks = &mut Marks::beyond(bytes, start);
         let value = match bytes.get(start)? {
             b'"' => {
-                end = string(marks, start)?;
+                end = string(marks)?;
                 Value::String(RawString { quoted: &text[start..end], escaped: false })
             }
             b'-' | b'0'..=b'9' => {
@@ -99,7 +102,7 @@ const _: () = assert!((PLAIN_DEPTH_MAX as usize) < DEPTH_MAX);
 /// [`nested`], for a text of which nothing is known.
 pub(super) fn plain_nested(bytes: &[u8], at: usize) -> Option<(usize, bool)> {
     let bytes = bytes.get(at..)?;
-    nested(&mut Marks::new(bytes), 0).map(|(end, has_white_space)| (at + end, has_white_space))
+    nested(Marks::new(bytes), 0).map(|(end, has_white_space)| (at + end, has_white_space))
 }
 
 /// What a value may be that is neither a text nor a number, nor has others in it.
@@ -107,60 +110,59 @@ const WORDS: [&[u8]; 3] = [b"true", b"false", b"null"];
 
 /// Where the object or array that begins at `at` ends, if it is as most are: well formed, with no escape, and not deep.
 /// `None` says nothing about it. Says too whether there is white space in it. It is on the way of every message, so it
-/// keeps everything in registers.
+/// keeps everything in registers, the marks too: it is given its own. All those before `at` have been taken, here and
+/// wherever it goes on.
 #[inline]
-fn nested(marks: &mut Marks<'_>, mut at: usize) -> Option<(usize, bool)> {
-    let bytes = marks.bytes();
+fn nested(mut marks: Marks<'_>, mut at: usize) -> Option<(usize, bool)> {
+    let (bytes, marks) = (marks.bytes(), &mut marks);
     // As in `Levels`; the bit above the outermost level is never asked for.
     let (mut kinds, mut depth) = (0_u32, 0);
     let mut has_white_space = false;
+    let mut is_name_next = false;
     loop {
-        // A value begins here, or white space before it.
-        let first = *bytes.get(at)?;
-        if first == b'"' {
-            at = string(marks, at)?;
-        } else if matches!(first, b'-' | b'0'..=b'9') {
-            at = plain_number(bytes, at)?;
-        } else if matches!(first, b'{' | b'[') {
-            depth += 1;
-            if depth > PLAIN_DEPTH_MAX {
-                return None;
-            }
-            let is_object = first == b'{';
-            kinds = kinds << 1 | u32::from(is_object);
-            let inner = plain_white_space(bytes, at + 1);
-            has_white_space |= inner > at + 1;
-            at = inner;
-            if *bytes.get(at)? != (if is_object { b'}' } else { b']' }) {
-                if is_object {
-                    at = plain_name(marks, at, &mut has_white_space)?;
-                }
+        if is_name_next {
+            let is_complete;
+            (at, is_complete) = members(marks, at, &mut has_white_space)?;
+            is_name_next = false;
+            if !is_complete {
                 continue;
             }
-        } else if matches!(first, b' ' | b'\t' | b'\n' | b'\r') {
-            has_white_space = true;
-            at += 1;
-            continue;
         } else {
-            at += WORDS.iter().find(|word| bytes[at..].starts_with(word))?.len();
+            // A value begins here, or white space before it.
+            let first = *bytes.get(at)?;
+            if first == b'"' {
+                at = string(marks)?;
+            } else if matches!(first, b'-' | b'0'..=b'9') {
+                at = plain_number(bytes, at)?;
+            } else if matches!(first, b'{' | b'[') {
+                depth += 1;
+                if depth > PLAIN_DEPTH_MAX {
+                    return None;
+                }
+                let is_object = first == b'{';
+                kinds = kinds << 1 | u32::from(is_object);
+                at = white_space(marks, at + 1, &mut has_white_space);
+                if *bytes.get(at)? != (if is_object { b'}' } else { b']' }) {
+                    is_name_next = is_object;
+                    continue;
+                }
+            } else if matches!(first, b' ' | b'\t' | b'\n' | b'\r') {
+                at = white_space(marks, at, &mut has_white_space);
+                continue;
+            } else {
+                at += WORDS.iter().find(|word| bytes[at..].starts_with(word))?.len();
+            }
         }
         // It is complete, or what closes an empty one is next.
         loop {
+            let is_object = kinds & 1 == 1;
             let next = *bytes.get(at)?;
             if next == b',' {
                 at += 1;
-                if kinds & 1 == 1 {
-                    // Most members follow at once.
-                    if bytes.get(at) != Some(&b'"') {
-                        let name = plain_white_space(bytes, at);
-                        has_white_space |= name > at;
-                        at = name;
-                    }
-                    at = plain_name(marks, at, &mut has_white_space)?;
-                }
+                is_name_next = is_object;
                 break;
             }
-            if next == (if kinds & 1 == 1 { b'}' } else { b']' }) {
+            if next == (if is_object { b'}' } else { b']' }) {
                 at += 1;
                 depth -= 1;
                 if depth == 0 {
@@ -168,13 +170,29 @@ fn nested(marks: &mut Marks<'_>, mut at: usize) -> Option<(usize, bool)> {
                 }
                 kinds >>= 1;
             } else if matches!(next, b' ' | b'\t' | b'\n' | b'\r') {
-                has_white_space = true;
-                at += 1;
+                at = white_space(marks, at, &mut has_white_space);
             } else {
                 return None;
             }
         }
     }
+}
+
+/// Where white space that may be at `at` ends. Mostly there is none, and that costs a comparison.
+#[inline(always)]
+fn white_space(marks: &mut Marks<'_>, mut at: usize, has_white_space: &mut bool) -> usize {
+    while let Some(&byte) = marks.bytes().get(at)
+        && byte <= b' '
+        && matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
+    {
+        // All but the space are control characters, which are marked.
+        if byte != b' ' {
+            marks.take();
+        }
+        *has_white_space = true;
+        at += 1;
+    }
+    at
 }
 
 #[inline]
@@ -196,27 +214,43 @@ pub(super) fn plain_string(bytes: &[u8], at: usize) -> Option<usize> {
     (*bytes.get(end)? == b'"').then_some(end + 1)
 }
 
-/// The same where marks have been made.
+/// The same where the string's first quote is the next mark.
 #[inline(always)]
-fn string(marks: &mut Marks<'_>, at: usize) -> Option<usize> {
-    let end = marks.next(at + 1);
+fn string(marks: &mut Marks<'_>) -> Option<usize> {
+    marks.take();
+    let end = marks.take();
     (*marks.bytes().get(end)? == b'"').then_some(end + 1)
 }
 
-/// The end of a member's name and its colon.
+/// Takes the two quotes of a name that has been read.
 #[inline(always)]
-fn plain_name(marks: &mut Marks<'_>, at: usize, has_white_space: &mut bool) -> Option<usize> {
+fn take_name(marks: &mut Marks<'_>) {
+    marks.take();
+    marks.take();
+}
+
+/// Reads a member's name, and on to where something else than a text follows: the members in between are texts without
+/// white space around them, as most are, and take a comparison at each end. Says where a value begins, or where one that is
+/// complete ends.
+#[inline(always)]
+fn members(marks: &mut Marks<'_>, at: usize, has_white_space: &mut bool) -> Option<(usize, bool)> {
     let bytes = marks.bytes();
+    let at = white_space(marks, at, has_white_space);
     if *bytes.get(at)? != b'"' {
         return None;
     }
-    let end = string(marks, at)?;
-    if *bytes.get(end)? == b':' {
-        return Some(end + 1);
+    loop {
+        let name_end = string(marks)?;
+        let after = bytes.get(name_end..)?;
+        if !after.starts_with(b":\"") {
+            let colon = white_space(marks, name_end, has_white_space);
+            return (*bytes.get(colon)? == b':').then_some((colon + 1, false));
+        }
+        let end = string(marks)?;
+        if !bytes.get(end..)?.starts_with(b",\"") {
+            return Some((end, true));
+        }
     }
-    let colon = plain_white_space(bytes, end);
-    *has_white_space |= colon > end;
-    (*bytes.get(colon)? == b':').then_some(colon + 1)
 }
 
 /// The end of a number (RFC 8259, 6).
