@@ -326,9 +326,9 @@ impl Hub {
             }
             Inner::Echo { request } => self.send(from, Inner::Echoed { request }),
             Inner::Echoed { request } => self.handle_echoed(request),
-            Inner::Publish { request, channel, publish } => {
+            Inner::Publish { request, channel, mut publish } => {
                 let known = self.channels.find(&channel);
-                let placed = self.place(&channel, known, *publish, now);
+                let placed = self.place(&channel, known, &mut publish, now);
                 let created = placed.as_ref().is_ok_and(|placed| placed.created);
                 let result = match &placed {
                     Ok(placed) => Ok((self.position_of(placed), placed.again)),

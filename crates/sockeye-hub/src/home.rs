@@ -111,12 +111,13 @@ impl Hub {
     }
 
     /// Gives a message its position and keeps it. The caller answers, and then lets it `spread`. `known` is the channel of
-    /// this name, which the caller has looked for.
+    /// this name, which the caller has looked for. What is kept of the publication is taken out of it: it is lent, since a copy
+    /// of it costs more than most of what is done here.
     pub(crate) fn place(
         &mut self,
         name: &str,
         known: Option<u32>,
-        publication: Publication<'_>,
+        publication: &mut Publication<'_>,
         now: Now,
     ) -> Result<Placed, Refusal> {
         let (index, created) = match known {
@@ -126,7 +127,7 @@ impl Hub {
             })?,
         };
         let channel = self.channels.get_mut(index);
-        let key = publication.key.map(|key| KeyName {
+        let key = publication.key.take().map(|key| KeyName {
             channel: (index, channel.generation),
             user: publication.user.as_deref().unwrap_or_default().into(),
             key,
@@ -143,7 +144,8 @@ impl Hub {
         let (epoch, generation, name) = (channel.epoch, channel.generation, &channel.name);
         let Side::Home(home) = &mut channel.side else { unreachable!("only a home gives positions") };
         let rule = &self.rules[home.rule];
-        let Publication { kind, payload, user, publisher, .. } = publication;
+        let Publication { kind, publisher, .. } = *publication;
+        let (payload, user) = (&mut publication.payload, publication.user.take());
         let mut oldest = match rule.kind {
             RuleKind::Kept => home.history.give_way(rule, &mut self.totals),
             RuleKind::Live => None,
@@ -155,7 +157,7 @@ impl Hub {
                 oldest.expect("it was just renewed")
             }
             None => {
-                let payload = payload.into_owned().into_boxed_slice();
+                let payload = std::mem::take(payload).into_owned().into_boxed_slice();
                 let name = Arc::clone(name);
                 let at = Position { epoch, sequence };
                 Arc::new(Message::new(name, at, now.unix_ms, user, kind, payload, publisher))

@@ -176,16 +176,17 @@ impl Hub {
             return self.answer(client, tag, Err(refusal));
         }
         let home = self.home_of(publish.channel);
-        let publication = Publication {
+        let mut publication = Publication {
             kind: publish.kind,
             payload: publish.payload,
             key: publish.key.map(Into::into),
             user: self.identity(client).and_then(|identity| identity.user.clone()),
             publisher: self.clients.hot[client.index()].publisher,
-            creating: self.creating(client),
+            // What is there need not be created, and asking would only touch memory.
+            creating: if known.is_some() { Creating::Allowed } else { self.creating(client) },
         };
         if home == self.shard.index {
-            match self.place(publish.channel, known, publication, now) {
+            match self.place(publish.channel, known, &mut publication, now) {
                 Ok(placed) => {
                     self.clients.hot[client.index()].published_to = placed.channel;
                     if placed.created {
@@ -220,7 +221,7 @@ impl Hub {
         if name::check_name(channel).is_err() {
             return;
         }
-        let publication = Publication {
+        let mut publication = Publication {
             kind,
             payload: Cow::Owned(payload.into_vec()),
             key: None,
@@ -234,7 +235,7 @@ impl Hub {
             return self.send(home, Inner::Publish { request: 0, channel, publish });
         }
         let known = self.channels.find(channel);
-        if let Ok(placed) = self.place(channel, known, publication, now) {
+        if let Ok(placed) = self.place(channel, known, &mut publication, now) {
             self.spread(&placed, now);
         }
     }

@@ -124,14 +124,14 @@ impl Message {
         unix_ms: u64,
         from: Option<Arc<str>>,
         kind: Kind,
-        payload: Cow<'_, [u8]>,
+        payload: &mut Cow<'_, [u8]>,
         publisher: u64,
     ) {
         (self.sequence, self.unix_ms, self.from) = (sequence, unix_ms, from);
         (self.kind, self.publisher) = (kind, publisher);
         match payload {
             Cow::Borrowed(bytes) if bytes.len() == self.payload.len() => self.payload.copy_from_slice(bytes),
-            payload => self.payload = payload.into_owned().into_boxed_slice(),
+            payload => self.payload = std::mem::take(payload).into_owned().into_boxed_slice(),
         }
         if std::mem::take(self.is_encoded.get_mut()) {
             self.encoded = [const { OnceLock::new() }; ENCODINGS];
@@ -210,7 +210,7 @@ mod tests {
             let mut renewed = message(b"the old");
             assert_eq!(renewed.encoded(Encoding(2), encoder), b"the old");
 
-            renewed.renew(2, 9, None, Kind::Json, Cow::Borrowed(next), 4);
+            renewed.renew(2, 9, None, Kind::Json, &mut Cow::Borrowed(next), 4);
 
             assert_eq!((renewed.sequence, renewed.unix_ms, renewed.publisher), (2, 9, 4));
             assert_eq!((renewed.kind, &renewed.from), (Kind::Json, &None));
