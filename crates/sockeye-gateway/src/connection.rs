@@ -226,7 +226,10 @@ impl Connection {
                             self.begin(detected, cx);
                             // The word's space came now, so more than what was held is taken.
                             let held = whole.len() - input.len();
-                            return self.handle_input(&mut whole, cx).saturating_sub(held);
+                            let taken = self.handle_input(&mut whole, cx).saturating_sub(held);
+                            // What is said points into the whole, which ends here.
+                            cx.out.detach(&whole);
+                            return taken;
                         }
                     }
                     return input.len();

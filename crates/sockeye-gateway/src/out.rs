@@ -96,6 +96,16 @@ impl Out {
         }
     }
 
+    /// Copies what is only pointed at, because the input that was handled is not what the caller has.
+    #[cold]
+    pub fn detach(&mut self, input: &[u8]) {
+        if !self.pieces.is_empty() {
+            self.scratch = self.tail(input, 0).into_vec();
+            self.pieces.clear();
+            self.pieces_bytes = 0;
+        }
+    }
+
     /// Everything after the first `skip` bytes, copied: the tail of a short write.
     pub fn tail(&self, input: &[u8], skip: usize) -> Box<[u8]> {
         let mut tail = Vec::with_capacity(self.len().saturating_sub(skip));
@@ -127,5 +137,8 @@ mod tests {
         assert_eq!(&*out.tail(&input, 0), b"01ab458c");
         assert_eq!(&*out.tail(&input, 3), b"b458c");
         assert_eq!(out.len(), 8);
+
+        out.detach(&input);
+        assert_eq!((out.copied(), out.len()), (Some(&b"01ab458c"[..]), 8));
     }
 }
