@@ -23,6 +23,14 @@ pub(crate) struct Plan {
     pub(crate) slice: Duration,
 }
 
+impl Plan {
+    /// Three times as many rounds, for what differs by several percent from one start of the same program to the next, as the
+    /// memory that it happens to get falls on the caches: only many starts tell what is the program's.
+    pub(crate) fn of_many_starts(self) -> Self {
+        Self { rounds: 3 * self.rounds, ..self }
+    }
+}
+
 /// A program that is started, connected and warm, and idle until its next slice.
 pub(crate) trait Running {
     /// Works for `duration` and until nothing is in flight, and says what that cost the program alone.

@@ -240,12 +240,24 @@ impl Http {
             Ok(()) => self.check_rights(client, route(&head, cx), cx),
             Err(refusal) => Action::Answer(refusal),
         };
-        match action {
-            Action::Answer(reply) => {
-                // A body that nobody asked for is not read: the connection ends instead.
-                self.manner.keep_alive &= matches!(head.body, Body::None | Body::Length(0));
-                self.answer(client, &reply, cx)
+        let action = match action {
+            Action::Publish { .. } => action,
+            action if is_bodiless(&head) => action,
+            action => {
+                // A body that nobody asked for is not read: the connection ends instead, since it must not be taken for the
+                // next request, or for frames.
+                self.manner.keep_alive = false;
+                match action {
+                    Action::Objects { .. } | Action::Echo { .. } | Action::Raw { .. } => {
+                        let why = "a request for a WebSocket has no body: send it without Content-Length";
+                        Action::Answer(Reply::error(Code::BadRequest, why))
+                    }
+                    action => action,
+                }
             }
+        };
+        match action {
+            Action::Answer(reply) => self.answer(client, &reply, cx),
             Action::Publish { channel, content, key } => {
                 if let Body::Length(bytes) = head.body
                     && bytes > cx.limits.message_bytes_max as u64
@@ -303,7 +315,7 @@ impl Http {
         over: Over,
         cx: &mut Context<'_>,
     ) -> Next {
-        self.manner.keep_alive &= matches!(head.body, Body::None | Body::Length(0));
+        self.manner.keep_alive &= is_bodiless(head);
         self.refuse_over(client, over, cx)
     }
 
@@ -501,6 +513,11 @@ impl Http {
         };
         write_event(out, id.as_deref(), &data);
     }
+}
+
+/// Whether the next request begins where the head ends.
+fn is_bodiless(head: &RequestHead<'_>) -> bool {
+    matches!(head.body, Body::None | Body::Length(0))
 }
 
 /// An HTTP request always wants its answer.

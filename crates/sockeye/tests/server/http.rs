@@ -234,6 +234,47 @@ fn a_body_may_come_in_chunks_and_in_pieces() {
 }
 
 #[test]
+fn a_body_that_nothing_is_published_of_is_never_read_as_a_request() {
+    let server = Server::start();
+    server.ask("POST", "/ch/there", &[], b"x");
+    let smuggled = request("POST", "/ch/smuggled", &[], b"owned");
+    let chunked = [format!("{:x}\r\n", smuggled.len()).as_bytes(), &smuggled, b"\r\n0\r\n\r\n"].concat();
+    let upgrade = [
+        ("Upgrade", "websocket"),
+        ("Connection", "Upgrade"),
+        ("Sec-WebSocket-Version", "13"),
+        ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+    ];
+
+    for path in ["/ch/there?last=1", "/ch/nowhere", "/healthz", "/", "/ch/a/+"] {
+        for method in ["GET", "HEAD"] {
+            for chunks in [false, true] {
+                let headers = [("Transfer-Encoding", "chunked")];
+                let (headers, body) = if chunks { (&headers[..], &chunked) } else { (&[][..], &smuggled) };
+                let mut http = server.http();
+                http.send(&request(method, path, headers, body));
+                let mut answer = Response::read_head(&mut http.0);
+                if method == "GET" {
+                    answer.read_body(&mut http.0);
+                }
+                assert_eq!(answer.header("connection"), Some("close"), "{method} {path} {answer:?}");
+                http.ended();
+            }
+        }
+    }
+    for path in ["/ws", "/echo", "/ch/there", "/ch/there?sub=0"] {
+        let mut http = server.http();
+        http.send(&request("GET", path, &upgrade, &smuggled));
+        http.receive().refused(400, "bad_request");
+        http.ended();
+    }
+    let events = request("GET", "/ch/there", &[("Accept", "text/event-stream")], &smuggled);
+    server.http().send(&events);
+
+    server.ask("GET", "/ch/smuggled", &[], b"").refused(404, "not_found");
+}
+
+#[test]
 fn pipelined_requests_are_answered_in_their_order() {
     let server = Server::start();
     let mut http = server.http();
