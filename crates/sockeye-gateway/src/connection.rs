@@ -313,6 +313,16 @@ impl Connection {
         }
     }
 
+    /// The peer, which had left much unread, has taken some of it: who reads is waited for, however slow his link is.
+    pub fn handle_taken(&mut self, now: Now, limits: &Limits) {
+        if self.closing || self.ending == Ending::AfterOutput {
+            self.deadline_ms = now.ms + limits.close_timeout_ms;
+        } else if let State::Http(http) = &mut self.state {
+            http.handle_taken(now, limits);
+            self.deadline_ms = http.deadline_ms();
+        }
+    }
+
     /// The time at which `handle_timeout` is due.
     pub fn poll_timeout(&self) -> Option<u64> {
         (self.deadline_ms != u64::MAX).then_some(self.deadline_ms)
@@ -324,12 +334,19 @@ impl Connection {
             return;
         }
         if self.ending != Ending::No || self.closing {
+            if !cx.hub.outbox(self.client).is_empty() {
+                self.why = "stalled";
+            }
             self.ending = Ending::Now;
             self.deadline_ms = u64::MAX;
             return;
         }
         match &mut self.state {
             State::Detect(_) => self.end(Ending::Now, "no first byte in time", cx),
+            // It is not idle, but takes nothing of its answer any more.
+            State::Http(http) if http.is_between() && !cx.hub.outbox(self.client).is_empty() => {
+                self.end(Ending::Now, "stalled", cx);
+            }
             State::Http(http) => {
                 let why = http.handle_timeout(self.client, cx);
                 self.end(Ending::AfterOutput, why, cx);

@@ -107,6 +107,18 @@ impl Http {
         matches!(self.phase, Phase::Waiting(_))
     }
 
+    /// Says whether it is between two requests.
+    pub(crate) fn is_between(&self) -> bool {
+        matches!(self.phase, Phase::Head) && self.head.is_empty()
+    }
+
+    /// The peer has taken some of what was left unread: it is not idle.
+    pub(crate) fn handle_taken(&mut self, now: Now, limits: &Limits) {
+        if self.is_between() {
+            self.deadline_ms = now.ms + limits.http_idle_timeout_ms;
+        }
+    }
+
     /// The form of the messages that will follow the answer.
     pub(crate) fn form_wanted(&self) -> Form {
         match &self.phase {
@@ -426,7 +438,7 @@ impl Http {
 
     /// The time for the current step is over. Returns why the connection ends.
     pub(crate) fn handle_timeout(&mut self, client: ClientId, cx: &mut Context<'_>) -> &'static str {
-        if matches!(self.phase, Phase::Head) && self.head.is_empty() {
+        if self.is_between() {
             return "idle";
         }
         self.manner.keep_alive = false;

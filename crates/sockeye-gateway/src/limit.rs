@@ -32,7 +32,8 @@ pub struct Limits {
     pub comment_interval_ms: u64,
     /// After this many unreadable messages in a row (10) a connection is closed.
     pub unreadable_max: u32,
-    /// After the last byte was queued, a closing connection has this long to take it and to end (5 s), then it is cut.
+    /// A closing connection that takes nothing of what is queued for this long (5 s), or does not end then, is cut. One that
+    /// reads is waited for.
     pub close_timeout_ms: u64,
     /// While this many bytes of answers wait in a connection's outbox (256 KiB), it is not read.
     pub answers_bytes_max: usize,

@@ -89,7 +89,7 @@ keys! {
     "limits.silence_timeout", Time, connection.silence_timeout_ms, "A WebSocket that was silent for this long is closed.";
     "limits.comment_interval", Time, connection.comment_interval_ms, "An event stream gets a comment this often, so that proxies keep it open.";
     "limits.unreadable_max", Count32, connection.unreadable_max, "Unreadable messages in a row after which a connection is closed.";
-    "limits.close_timeout", Time, connection.close_timeout_ms, "How long a connection that is being closed has to take what is queued.";
+    "limits.close_timeout", Time, connection.close_timeout_ms, "How long a connection that is being closed may take nothing of what is queued, and then may take to end.";
     "limits.events_per_second_max", Count32, server.events_per_second_max, "Events told on $sys/clients, and as many on $sys/channels, per second and shard. The rest is counted, and the count is told.";
     "limits.linger_timeout", Time, server.linger_timeout_ms, "How long a connection that was told its end may go on sending, unread, before it is closed.";
     "limits.drain_delay", TimeOrNone, server.drain_delay_ms, "How long /readyz says 503 after SIGTERM before anything else ends, so that a proxy which asks it sends nobody any more.";

@@ -240,6 +240,9 @@ impl<K: Kernel> Shard<K> {
         if was_clogged {
             peer.stream.flush();
         }
+        if event.writable && (peer.blocked || was_clogged) {
+            peer.machine.handle_taken(self.desk.now, &self.desk.limits);
+        }
         if event.writable && peer.blocked {
             peer.blocked = false;
             self.desk.hub.touch(client);

@@ -77,6 +77,37 @@ fn who_says_nothing_is_closed_and_so_is_who_says_nothing_more() {
 }
 
 #[test]
+fn an_answer_is_not_cut_while_it_is_being_read() {
+    let limits = "close_timeout = \"600ms\"\nhttp_idle_timeout = \"600ms\"\npast_bytes_max = \"8MiB\"";
+    let server = Server::with(&format!("[limits]\n{limits}\n[history]\nbytes = \"8MiB\""));
+    for _ in 0..4 {
+        server.ask("POST", "/ch/c", &[], &vec![b'x'; 1_000_000]);
+    }
+    let mut clock = server.connect().patient(Duration::from_millis(20));
+    clock.write_all(b"{\"sub\":\"nothing\"}\n").unwrap();
+
+    let mut readers = [("close", 0), ("keep-alive", 0)].map(|(connection, read)| {
+        let stream = server.connect();
+        let Stream::Tcp(tcp) = &stream else { panic!("it is TCP") };
+        // What is not read must stay with the server.
+        socket2::SockRef::from(tcp).set_recv_buffer_size(64 << 10).unwrap();
+        let mut http = Http::over(stream);
+        http.send(&request("GET", "/ch/c?last=4", &[("Connection", connection)], b""));
+        (http, read)
+    });
+    let mut piece = vec![0; 32 << 10];
+    while readers.iter().any(|(_, read)| *read < 4_000_000) {
+        for (http, read) in readers.iter_mut().filter(|(_, read)| *read < 4_000_000) {
+            let length = http.0.stream.read(&mut piece).expect("it comes on");
+            assert!(length > 0, "cut after {read} bytes");
+            *read += length;
+        }
+        // It hears nothing: a pause.
+        clock.read(&mut [0; 64]).ok();
+    }
+}
+
+#[test]
 fn bytes_may_trickle_one_at_a_time_through_every_protocol() {
     let server = Server::start();
     let trickle = |stream: &mut Stream, bytes: &[u8]| {
