@@ -100,6 +100,12 @@ impl Config {
         {
             changed.push("auth");
         }
+        // What stands beside what was kept has no effect either.
+        for (whole, section) in [("tls.certificates", "tls."), ("auth", "auth.")] {
+            if kept.contains(&whole) {
+                changed.retain(|key| !key.starts_with(section));
+            }
+        }
         if self.rules != wanted.rules {
             changed.push("channels");
         }

@@ -17,6 +17,7 @@ use tracing::{info, warn};
 
 use super::board::Board;
 use super::guard::Guard;
+use super::serve::ServeError;
 use super::service::Notifier;
 use super::stamp::Stamps;
 use super::tls::Tls;
@@ -105,7 +106,8 @@ impl Steward<'_> {
 
     fn reload(&mut self, why: &'static str) {
         self.notify(|notifier| notifier.reloading(monotonic()));
-        let is_good = match self.reloading.source.load() {
+        let loaded = self.reloading.source.load().map_err(ServeError::from);
+        let is_good = match loaded.and_then(|wanted| self.verify(&wanted).map(|()| wanted)) {
             Ok(wanted) => self.go_on_with(wanted, why),
             Err(error) => {
                 warn!(%error, why, "the configuration cannot be used: the old one stays");
@@ -120,8 +122,26 @@ impl Steward<'_> {
         notify(&mut self.notifier.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
+    /// With what a server could not start with, none goes on, not even in part: what a configuration names must be there. (The
+    /// certificates of a server that speaks TLS are read once, by `go_on_with`.)
+    fn verify(&self, wanted: &Config) -> Result<(), ServeError> {
+        if wanted.auth.is_configured() {
+            Tokens::load(&wanted.auth)?;
+        }
+        if self.tls.is_none() && wanted.tls.is_on() {
+            Tls::load(&wanted.tls, &wanted.names)?;
+        }
+        Ok(())
+    }
+
     fn go_on_with(&mut self, wanted: Config, why: &'static str) -> bool {
         let Reloaded { config, changed, kept } = self.config.reload(wanted);
+        if let Some(tls) = &self.tls
+            && let Err(error) = tls.reload_with(&config.tls)
+        {
+            warn!(%error, why, "the configuration cannot be used: the old one stays");
+            return false;
+        }
         if let Some(tokens) = &self.tokens
             && let Err(error) = tokens.swap(&config.auth)
         {
@@ -132,8 +152,6 @@ impl Steward<'_> {
             warn!(keys = kept.join(" "), "these keys keep their old values until a restart");
         }
         (self.reloading.set_level)(config.log);
-        // It tells itself what is wrong with certificates; the rest of the configuration is good all the same.
-        let has_good_tls = self.tls.as_ref().is_none_or(|tls| tls.reload_with(&config.tls).is_ok());
         let (done, all_done) = channel();
         let site = Arc::new((self.site)(&config));
         self.guard.change(&config.guard, &config.proxy_protocol_from);
@@ -146,7 +164,7 @@ impl Steward<'_> {
             }
         }
         info!(why, changed = changed.join(" "), "the configuration was read again");
-        has_good_tls
+        true
     }
 }
 

@@ -4,6 +4,7 @@
 
 use serde_json::json;
 
+use crate::certificates::{Authority, Issued};
 use crate::client::WebSocket;
 use crate::http_client::{Response, request};
 use crate::world::Server;
@@ -70,6 +71,45 @@ fn a_file_that_cannot_be_used_changes_nothing_and_is_named() {
     assert_eq!(server.metric("sockeye_config_last_reload_successful"), 1);
     assert!(server.metric("sockeye_config_last_reload_success_timestamp_seconds") >= before);
     assert_eq!(server.ask("POST", "/ch/c", &[], &[b'x'; 1_001]).status, 200);
+}
+
+#[test]
+fn a_file_that_no_server_could_start_with_changes_nothing() {
+    let authority = Authority::new();
+    let (one, other) = (authority.issue("one", &["localhost"]), authority.issue("other", &["localhost"]));
+    let table = |key: &Issued| {
+        let (certificate, key) = (one.certificate.display(), key.key.display());
+        format!("[[tls.certificates]]\ncertificate = \"{certificate}\"\nkey = \"{key}\"\n")
+    };
+    let auth = "[[auth.tokens]]\ntoken = \"file:/nonexistent/secret\"\nhear = [\"#\"]\n";
+    let plain = "[limits]\nmessage_bytes_max = 1000\n".to_owned();
+    let secure = format!("{plain}{}", table(&one));
+
+    for (before, wanted) in [(&secure, table(&other)), (&plain, table(&other)), (&plain, auth.into())] {
+        let server = Server::with(before);
+        server.rewrite(&format!("[limits]\nmessage_bytes_max = 10\n{wanted}"));
+        server.hang_up();
+
+        server.wait_for_log(|line| line.contains("cannot be used: the old one stays"));
+        assert_eq!(server.metric("sockeye_config_last_reload_successful"), 0);
+        assert_eq!(server.ask("POST", "/ch/c", &[], &[b'x'; 1_000]).status, 200);
+    }
+}
+
+#[test]
+fn the_first_and_the_last_of_auth_wait_for_a_restart_and_say_so() {
+    let auth = "[auth]\nanonymous.hear = [\"#\"]\n";
+    for (before, after, status) in [("", auth, 200), (auth, "", 401)] {
+        let server = Server::with(before);
+        server.rewrite(&format!("{after}[limits]\npatterns_max = 3\n"));
+        server.hang_up();
+
+        let line = server.wait_for_log(|line| line.contains("until a restart"));
+        assert!(line.contains("\"auth\""), "{line}");
+        let line = server.wait_for_log(|line| line.contains("was read again"));
+        assert!(line.contains("limits.patterns_max") && !line.contains("auth"), "{line}");
+        assert_eq!(server.ask("POST", "/ch/c", &[], b"x").status, status);
+    }
 }
 
 #[test]
