@@ -42,6 +42,8 @@ pub(crate) struct Http {
     deadline_ms: u64,
     /// What is spoken over the WebSocket that is asked for, if the client named it.
     subprotocol: Option<&'static str>,
+    /// Tokens that were refused, one after the other.
+    refused_tokens: u32,
 }
 
 #[derive(Debug)]
@@ -95,6 +97,7 @@ impl Http {
             manner: Manner { keep_alive: false, head_only: false, is_1_0: false, origin: None },
             deadline_ms: now.ms + limits.head_timeout_ms,
             subprotocol: None,
+            refused_tokens: 0,
         }
     }
 
@@ -241,7 +244,9 @@ impl Http {
         }
         self.subprotocol =
             head.list_contains("sec-websocket-protocol", token::SUBPROTOCOL).then_some(token::SUBPROTOCOL);
-        let admitted = token::admit(client, &head, transport, cx);
+        let admitted = token::admit(client, &head, transport, &mut self.refused_tokens, cx);
+        // As with unreadable messages: who goes on like this is guessing.
+        self.manner.keep_alive &= self.refused_tokens < cx.limits.unreadable_max;
         // It is the request of whom its token names, not of who spoke before on this connection; a refused one is nobody's.
         if admitted.is_ok()
             && let Err(over) = cx.count_claimed(client)

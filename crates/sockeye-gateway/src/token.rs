@@ -38,11 +38,13 @@ const SUBPROTOCOL_TOKEN: &str = "bearer.";
 /// What a refused token is answered with, whatever is wrong with it.
 pub(crate) const REFUSED: &str = "the token was refused";
 
-/// Lets a request in, and makes its connection what its token says, for as long as the request lasts.
+/// Lets a request in, and makes its connection what its token says, for as long as the request lasts. Counts in `refused`
+/// how many tokens were refused in a row.
 pub(crate) fn admit(
     client: ClientId,
     head: &RequestHead<'_>,
     transport: Transport,
+    refused: &mut u32,
     cx: &mut Context<'_>,
 ) -> Result<(), Reply> {
     route::check_caller(head, transport, cx)?;
@@ -58,9 +60,11 @@ pub(crate) fn admit(
         return check_page(client, head, cx);
     };
     let Some(mut identity) = tokens.verify(&token, cx.now) else {
+        *refused += 1;
         return Err(Reply::refusal(Code::Unauthorized.http_status(), Code::Unauthorized, REFUSED)
             .with("WWW-Authenticate", "Bearer realm=\"sockeye\", error=\"invalid_token\""));
     };
+    *refused = 0;
     // What is answered at once is not cut off later; a stream or a socket is.
     let lasts = head.header("upgrade").is_some() || route::accepts(head, "text/event-stream");
     if !lasts {

@@ -48,6 +48,28 @@ fn ana(seconds: f64) -> String {
 }
 
 #[test]
+fn ten_refused_tokens_in_a_row_close_a_connection_over_http_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path(), "");
+    let good = format!("Bearer {}", ana(60.0));
+    let mut http = server.http();
+
+    // A good one in between begins the count anew, and a request without one does not.
+    for (refused, between) in [(9, Some(&good[..])), (8, None), (1, None)] {
+        for _ in 0..refused {
+            http.ask("GET", "/ch/chat/1", &[("Authorization", "Bearer guessed")], b"")
+                .refused(401, "unauthorized");
+        }
+        let shown: Vec<(&str, &str)> = between.into_iter().map(|token| ("Authorization", token)).collect();
+        let answer = http.ask("GET", "/healthz", &shown, b"");
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+    let last = http.ask("GET", "/healthz?token=guessed", &[], b"");
+    assert_eq!((last.status, last.header("connection")), (401, Some("close")));
+    http.ended();
+}
+
+#[test]
 fn every_bad_token_is_refused_with_the_same_answer() {
     let folder = tempfile::tempdir().unwrap();
     let server = start(folder.path(), "");
