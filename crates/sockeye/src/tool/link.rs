@@ -16,7 +16,7 @@ use super::ToolError;
 use super::secure::{self, Secure};
 use crate::address::{Address, Base};
 
-/// How long connecting and the handshake may take.
+/// How long connecting, the handshake, and each answer that is waited for may take.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The largest object that is read: an answer from history has at most 1 MiB of payloads, six bytes each at worst.
 const OBJECT_BYTES_MAX: usize = 64 << 20;
@@ -73,6 +73,12 @@ impl Link {
                 "of layers and options only ca, cert, key, server-name and insecure are spoken here",
             );
         }
+        if let Base::WebSocket(url) = &address.base
+            && (url.path.starts_with("/ch/") || url.path.split('?').next() == Some("/echo"))
+        {
+            // Whatever is asked there would be published, or come back, and be answered by nobody.
+            return unusable("this path carries messages without envelopes: give ws://HOST:PORT/ws");
+        }
         let mut stream = match &address.base {
             Base::Unix(name) => {
                 let at = name.socket_address().map_err(unreachable)?;
@@ -119,6 +125,7 @@ impl Link {
     /// When the server refuses it, in its own words.
     pub fn show(&mut self, token: Option<&str>) -> Result<(), ToolError> {
         let Some(token) = token else { return Ok(()) };
+        self.hurry(true)?;
         self.speaker.send(serde_json::json!({ "auth": token, "id": 0 }).to_string().as_bytes())?;
         loop {
             let Some(object) = self.receive()? else {
@@ -126,7 +133,7 @@ impl Link {
             };
             let Ok(said) = serde_json::from_slice::<serde_json::Value>(&object) else { continue };
             if said.get("ok").is_some() {
-                return Ok(());
+                return self.hurry(false);
             }
             if said.get("error").is_some() {
                 let text = |name: &str| said[name].as_str().unwrap_or("?").to_owned();
@@ -134,6 +141,15 @@ impl Link {
                 return Err(ToolError::Refused { address: self.address.clone(), why });
             }
         }
+    }
+
+    /// Gives what is waited for from here on only so much time, or any: who never answers is no server of this protocol.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn hurry(&mut self, hurried: bool) -> Result<(), ToolError> {
+        let patience = hurried.then_some(CONNECT_TIMEOUT);
+        self.stream.set_read_timeout(patience).map_err(|error| self.broken(error.to_string()))
     }
 
     /// Whom this speaks with.
@@ -162,6 +178,9 @@ impl Link {
                 Ok(0) => return Ok(None),
                 Ok(length) => length,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+                    return Err(timed_out(&self.address, "an answer"));
+                }
                 Err(error) => return Err(self.broken(error.to_string())),
             };
         }
@@ -293,7 +312,7 @@ fn connect_tls(address: &Address, host: &str, port: u16) -> Result<Stream, ToolE
     Ok(Stream::Tls(secure))
 }
 
-fn timed_out(address: &Address, step: &'static str) -> ToolError {
+pub(super) fn timed_out(address: &Address, step: &'static str) -> ToolError {
     ToolError::TimedOut { address: address.clone(), step, seconds: CONNECT_TIMEOUT.as_secs() }
 }
 

@@ -1,7 +1,7 @@
 //! Publishing: one message, or one for each line of an input, each with its answer.
 
 use std::io::BufRead;
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 
 use serde_json::Value;
@@ -9,7 +9,7 @@ use sockeye_wire::json;
 
 use super::ToolError;
 use super::gram::{Grams, is_datagram, key};
-use super::link::{Link, Speaker};
+use super::link::{CONNECT_TIMEOUT, Link, Speaker, timed_out};
 use crate::address::Address;
 
 /// How many messages may be under way unanswered.
@@ -43,7 +43,7 @@ pub fn publish(
     // A token for each message that may be under way: taken before sending, given back by the answer.
     let (answered, answers) = mpsc::sync_channel(WINDOW);
     let reader = thread::spawn(move || read_answers(link, &answered));
-    let mut sender = Sender { speaker, channel, answers, sent: 0, under_way: 0 };
+    let mut sender = Sender { address, speaker, channel, answers, sent: 0, under_way: 0 };
     match payload {
         Payload::One(message) => sender.send(message)?,
         Payload::Lines(input) => {
@@ -103,6 +103,7 @@ fn publish_datagrams(
 }
 
 struct Sender<'a> {
+    address: &'a Address,
     speaker: Speaker,
     channel: &'a str,
     answers: mpsc::Receiver<Result<(), ToolError>>,
@@ -125,7 +126,11 @@ impl Sender<'_> {
     }
 
     fn wait(&mut self) -> Result<(), ToolError> {
-        self.answers.recv().expect("the reader says why it ends before it ends")?;
+        match self.answers.recv_timeout(CONNECT_TIMEOUT) {
+            Ok(answer) => answer?,
+            Err(RecvTimeoutError::Timeout) => return Err(timed_out(&self.address, "an answer")),
+            Err(RecvTimeoutError::Disconnected) => unreachable!("the reader says why it ends before it ends"),
+        }
         self.under_way -= 1;
         Ok(())
     }

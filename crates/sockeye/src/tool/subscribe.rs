@@ -56,9 +56,15 @@ pub fn subscribe(
     }
     let mut link = Link::connect(address)?;
     link.show(token)?;
+    link.hurry(true)?;
     link.speaker().send(&request(hearing))?;
     let mut heard = 0;
+    let mut is_answered = false;
     while let Some(object) = link.receive()? {
+        if !is_answered {
+            is_answered = true;
+            link.hurry(false)?;
+        }
         let Ok(said) = serde_json::from_slice::<Value>(&object) else { continue };
         if said.get("error").is_some() {
             let why = format!("{}: {}", text(&said["code"]), text(&said["why"]));

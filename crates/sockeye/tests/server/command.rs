@@ -218,6 +218,38 @@ fn check_prints_what_it_reads_back_as_the_same() {
 }
 
 #[test]
+fn a_path_without_envelopes_is_refused_before_anything_is_published_there() {
+    let server = Server::start();
+    let port = server.tcp().port();
+
+    for path in ["/ch/c", "/ch/c?sub=0", "/echo"] {
+        let address = format!("ws://127.0.0.1:{port}{path}");
+        for arguments in [["pub", "--to", &address, "c", "hi"], ["sub", "--from", &address, "c", "--count=1"]]
+        {
+            let ran = run(&arguments, b"");
+            assert_eq!(ran.code, 2, "{ran:?}");
+            assert!(ran.errors.contains("without envelopes") && ran.errors.contains("/ws"), "{ran:?}");
+        }
+    }
+    server.ask("GET", "/ch/c", &[], b"").refused(404, "not_found");
+}
+
+#[test]
+fn who_never_answers_is_not_waited_for_without_end() {
+    // Nobody accepts: the system does, and then nothing comes.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("tcp:{}", silent.local_addr().unwrap());
+    let commands = [["pub", "--to", &address, "c", "hi"], ["sub", "--from", &address, "c", "--count=1"]];
+
+    let running = commands.map(|arguments| spawn(Command::new(BINARY).args(arguments), b""));
+    for child in running {
+        let ran = finish(child);
+        assert_eq!(ran.code, 5, "{ran:?}");
+        assert!(ran.errors.contains("an answer") && ran.errors.contains(&address), "{ran:?}");
+    }
+}
+
+#[test]
 fn a_server_that_was_opened_serves_others_but_does_not_speak_of_itself() {
     let server = Server::with_flags(&["--listen", "tcp:0.0.0.0:0", "--open"]);
 
