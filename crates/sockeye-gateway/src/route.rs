@@ -181,8 +181,7 @@ fn asset(head: &RequestHead<'_>, path: &str, cx: &Context<'_>) -> Reply {
         return Reply::error(Code::NotFound, "there is no such file");
     };
     let reply = |status, body| Reply::new(status, asset.content_type, body);
-    let known = head.list_contains("if-none-match", asset.etag);
-    let reply = if known { reply(304, &b""[..]) } else { reply(200, asset.bytes) };
+    let reply = if is_known(head, asset.etag) { reply(304, &b""[..]) } else { reply(200, asset.bytes) };
     reply
         .with("ETag", asset.etag)
         .with("Cache-Control", "no-cache")
@@ -343,19 +342,35 @@ fn content(content_type: Option<&str>) -> Content {
     }
 }
 
-/// The media ranges of Accept, in order, without their parameters.
-fn accepted<'a>(head: &'a RequestHead<'_>) -> impl Iterator<Item = String> + 'a {
-    head.header_all("accept")
-        .flat_map(|value| value.split(','))
-        .map(|range| range.split(';').next().unwrap_or("").trim().to_ascii_lowercase())
+/// The media ranges of Accept that are acceptable, in order, with their weights (RFC 9110, 12.4.2).
+fn accepted<'a>(head: &'a RequestHead<'_>) -> impl Iterator<Item = (String, f32)> + 'a {
+    head.header_all("accept").flat_map(|value| value.split(',')).filter_map(|range| {
+        let mut parts = range.split(';').map(str::trim);
+        let media = parts.next().unwrap_or("").to_ascii_lowercase();
+        let weight = parts.find_map(|part| part.strip_prefix(['q', 'Q'])?.trim_start().strip_prefix('='));
+        // What is no weight is none.
+        let weight = weight.and_then(|weight| weight.trim().parse().ok()).unwrap_or(1.0);
+        (weight > 0.0).then_some((media, weight))
+    })
 }
 
 pub(crate) fn accepts(head: &RequestHead<'_>, media: &str) -> bool {
-    accepted(head).any(|range| range == media)
+    accepted(head).any(|(range, _)| range == media)
 }
 
-/// A browser names HTML before anything else that could be sent; a program asks for JSON or takes anything.
+/// A browser would rather have HTML than anything else that could be sent; a program asks for JSON or takes anything.
 fn prefers_page(head: &RequestHead<'_>) -> bool {
-    accepted(head).find(|range| matches!(range.as_str(), "text/html" | "application/json" | "*/*")).as_deref()
-        == Some("text/html")
+    let known = accepted(head)
+        .filter(|(range, _)| matches!(range.as_str(), "text/html" | "application/json" | "*/*"));
+    // The first of those with the greatest weight.
+    let best = known.reduce(|best, next| if next.1 > best.1 { next } else { best });
+    best.is_some_and(|(range, _)| range == "text/html")
+}
+
+/// Whether the client has a file with this tag already (RFC 9110, 13.1.2).
+fn is_known(head: &RequestHead<'_>, etag: &str) -> bool {
+    head.header_all("if-none-match")
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+        .any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
 }

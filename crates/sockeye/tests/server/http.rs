@@ -103,13 +103,39 @@ fn a_browser_gets_the_page_and_a_program_gets_json() {
     assert!(page.header("content-type").unwrap().starts_with("text/html"));
     assert_eq!(page.header("vary"), Some("Accept"));
     assert_eq!(page.body, server.ask("GET", "/", &[], b"").body);
-    for accept in ["*/*", "application/json", "application/json, text/html", "image/png"] {
+    assert!(
+        ask("application/json;q=0.5, Text/HTML;q=0.6")
+            .header("content-type")
+            .unwrap()
+            .starts_with("text/html")
+    );
+    for accept in [
+        "*/*",
+        "application/json",
+        "application/json, text/html",
+        "image/png",
+        // RFC 9110, 12.4.2: what has the weight 0 is not acceptable, and more weight comes first.
+        "text/html;q=0, application/json",
+        "text/html;q=0.1, application/json;q=0.9",
+        "text/event-stream;q=0, application/json",
+        "text/event-stream; Q=0.000",
+    ] {
         assert_eq!(ask(accept).header("content-type"), Some("application/json"), "{accept}");
     }
     let script = server.ask("GET", "/client.js", &[], b"");
     assert!(script.header("content-type").unwrap().contains("javascript"));
-    let known = server.ask("GET", "/client.js", &[("If-None-Match", script.header("etag").unwrap())], b"");
-    assert_eq!((known.status, known.body.len()), (304, 0));
+    let etag = script.header("etag").unwrap();
+    for (shown, status) in [
+        (etag.to_owned(), 304),
+        // What a proxy has compressed is compared weakly (RFC 9110, 13.1.2), and letters are what they are (8.8.3).
+        (format!("\"other\", W/{etag}"), 304),
+        ("*".to_owned(), 304),
+        (etag.to_ascii_uppercase(), if etag.to_ascii_uppercase() == etag { 304 } else { 200 }),
+        ("\"other\"".to_owned(), 200),
+    ] {
+        let known = server.ask("GET", "/client.js", &[("If-None-Match", &shown)], b"");
+        assert_eq!((known.status, known.body.is_empty()), (status, status == 304), "{shown}");
+    }
 }
 
 #[test]
