@@ -72,7 +72,13 @@ impl From<ListenError> for Failure {
 
 impl From<TokenError> for Failure {
     fn from(error: TokenError) -> Self {
-        Failure::new(ErrorKind::Usage, error)
+        let kind = match &error {
+            TokenError::Unreadable { why, .. } if why.kind() == io::ErrorKind::PermissionDenied => {
+                ErrorKind::Permission
+            }
+            _ => ErrorKind::Usage,
+        };
+        Failure::new(kind, error)
     }
 }
 

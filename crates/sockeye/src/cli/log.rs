@@ -48,11 +48,11 @@ impl Log {
         let _ = self.level.reload(filter(level));
     }
 
-    /// The first line of the log: who starts the server reads from it where it listens.
+    /// The first line of the log: who starts the server reads from it where it listens. Programs are told so whatever else they
+    /// want to hear.
     pub(super) fn announce(&self, addresses: &[String], shards: u16) {
         const VERSION: &str = env!("CARGO_PKG_VERSION");
-        let is_told = LevelFilter::current() >= LevelFilter::INFO;
-        if !self.as_json || !is_told {
+        if !self.as_json {
             return tracing::info!(listen = %addresses.join(" "), shards, version = VERSION, "listening");
         }
         // The log's own fields cannot hold a list, so this line is made by hand, in the shape of the others.

@@ -218,6 +218,13 @@ fn check_prints_what_it_reads_back_as_the_same() {
 }
 
 #[test]
+fn programs_are_told_where_it_listens_however_little_is_logged() {
+    // The server of a test is found by that line.
+    let server = Server::with_flags(&["--log", "error"]);
+    assert_eq!(server.ask("GET", "/healthz", &[], b"").status, 200);
+}
+
+#[test]
 fn a_path_without_envelopes_is_refused_before_anything_is_published_there() {
     let server = Server::start();
     let port = server.tcp().port();
@@ -298,6 +305,15 @@ fn a_missing_permission_is_named() {
     );
     let ran = unprivileged(&["serve", "--config", config.to_str().unwrap()]);
     assert_eq!(ran.code, 10, "{ran:?}");
+    let naming = folder.path().join("naming.toml");
+    for section in
+        ["secrets = [\"file:SECRET\"]", "keys = [\"file:SECRET\"]", "token_files = [\"file:SECRET\"]"]
+    {
+        let section = section.replace("SECRET", config.to_str().unwrap());
+        std::fs::write(&naming, format!("[auth]\n{section}\n")).unwrap();
+        let ran = unprivileged(&["check", "--config", naming.to_str().unwrap()]);
+        assert_eq!(ran.code, 10, "{ran:?}");
+    }
     assert!(ran.errors.contains(config.to_str().unwrap()), "{ran:?}");
     allow(&closed, 0o755);
 }

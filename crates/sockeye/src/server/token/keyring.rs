@@ -251,7 +251,7 @@ fn credential_of(digest: &[u8; 32]) -> u64 {
 }
 
 fn read(source: &Source) -> Result<crate::address::Secret, TokenError> {
-    source.read().map_err(|error| TokenError::Unreadable { place: source.clone(), why: error.to_string() })
+    source.read().map_err(|why| TokenError::Unreadable { place: source.clone(), why })
 }
 
 fn unusable(source: &Source, why: String) -> TokenError {

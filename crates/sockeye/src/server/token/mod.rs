@@ -33,7 +33,7 @@ pub enum TokenError {
         /// Where it should be.
         place: Source,
         /// The system's words.
-        why: String,
+        why: std::io::Error,
     },
     /// What is there is not what it should be.
     #[error("auth: {place}: {why}")]
