@@ -127,6 +127,41 @@ pub struct Overrides {
     pub self_signed: bool,
 }
 
+/// Checks whether a server can listen on an address, beside those before it.
+fn check_listen(address: &Address, others: &[Address], datagrams: bool) -> Result<(), String> {
+    if others.contains(address) {
+        return Err("is listed twice".into());
+    }
+    match &address.base {
+        Base::Udp(at) => {
+            let is_beside =
+                |other: &Address| matches!(&other.base, Base::Tcp(tcp) if tcp == at && at.port != 0);
+            if datagrams && others.iter().any(is_beside) {
+                return Err(
+                    "is received already, since tcp: means UDP too: leave it out, or say datagrams = false"
+                        .into(),
+                );
+            }
+        }
+        Base::Tcp(_) | Base::Unix(_) | Base::UnixDatagram(_) => {}
+        Base::WebSocket(_) | Base::Http(_) => {
+            return Err(
+                "comes on the TCP port: listen on tcp:HOST:PORT, and connect to ws://HOST:PORT/ws".into()
+            );
+        }
+        Base::Tls(_) => {
+            return Err(
+                "comes on the TCP port: listen on tcp:HOST:PORT, and name certificates under [tls]".into()
+            );
+        }
+        base => {
+            let kinds = "tcp:HOST:PORT, unix:PATH, udp:HOST:PORT or unixgram:PATH";
+            return Err(format!("the server does not listen on {}: give {kinds}", base.name()));
+        }
+    }
+    Ok(())
+}
+
 impl Config {
     /// Reads the file, if one is given, lays the flags over it, and checks the whole.
     ///
@@ -179,6 +214,26 @@ impl Config {
                 "listen",
                 "names no address: give at least one, such as tcp:127.0.0.1:7625",
             ));
+        }
+        for (index, address) in self.listen.iter().enumerate() {
+            check_listen(address, &self.listen[..index], self.datagrams)
+                .map_err(|why| ConfigError::whole("listen", format!("{address}: {why}")))?;
+        }
+        for name in &self.names {
+            if name.contains('/') || name.contains(':') && !name.starts_with('[') {
+                let why =
+                    format!("{name:?} is no host name: give it without scheme and port, as in chat.example");
+                return Err(ConfigError::whole("names", why));
+            }
+        }
+        for origin in &self.origins {
+            let host = origin.split_once("://").map(|(_, host)| host);
+            if host.is_none_or(|host| host.is_empty() || host.contains('/')) {
+                let why = format!(
+                    "{origin:?} is no origin: give scheme, host and port, as in https://chat.example"
+                );
+                return Err(ConfigError::whole("origins", why));
+            }
         }
         if !self.open
             && !self.auth.is_configured()

@@ -187,6 +187,15 @@ fn a_mistake_is_named_with_what_is_allowed() {
         ("[[channels]]\npattern = \"a\"\nkind = \"forever\"", ["channels[0].kind", "live"]),
         ("listen = [\"tpc:1\"]", ["listen", "tpc"]),
         ("listen = [\n", [file, "TOML"]),
+        ("listen = [\"http://localhost:1\"]", ["http://localhost:1", "tcp:HOST:PORT"]),
+        ("listen = [\"tls:localhost:1\"]", ["tls:localhost:1", "[tls]"]),
+        ("listen = [\"exec:cat\"]", ["exec", "unixgram:PATH"]),
+        ("listen = [\"tcp:127.0.0.1:1\", \"tcp:127.0.0.1:1\"]", ["tcp:127.0.0.1:1", "twice"]),
+        ("listen = [\"tcp:127.0.0.1:1\", \"udp:127.0.0.1:1\"]", ["udp:127.0.0.1:1", "datagrams = false"]),
+        ("names = [\"http://chat.example\"]", ["names", "without scheme"]),
+        ("names = [\"chat.example:8080\"]", ["chat.example:8080", "port"]),
+        ("origins = [\"app.example\"]", ["origins", "https://"]),
+        ("origins = [\"https://app.example/\"]", ["origins", "https://app.example/"]),
         ("open = 1", ["open", "true or false"]),
     ] {
         std::fs::write(&config, text).unwrap();
