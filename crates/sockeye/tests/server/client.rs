@@ -143,8 +143,11 @@ impl Secure {
             if !connection.is_handshaking() {
                 break;
             }
-            if connection.read_tls(&mut &tcp)? == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
+            match connection.read_tls(&mut &tcp) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                // A read that has a time limit is not begun again by the system.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                read => drop(read?),
             }
             if let Err(error) = connection.process_new_packets() {
                 // The alert says why.
