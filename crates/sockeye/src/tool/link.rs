@@ -336,6 +336,7 @@ fn shake_hands(
         let length = match stream.read(&mut buffer[end..]) {
             Ok(0) => return Err(failed("the server closed the connection".into())),
             Ok(length) => length,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
                 return Err(timed_out(address, "the WebSocket handshake"));
             }

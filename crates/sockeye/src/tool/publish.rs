@@ -128,7 +128,7 @@ impl Sender<'_> {
     fn wait(&mut self) -> Result<(), ToolError> {
         match self.answers.recv_timeout(CONNECT_TIMEOUT) {
             Ok(answer) => answer?,
-            Err(RecvTimeoutError::Timeout) => return Err(timed_out(&self.address, "an answer")),
+            Err(RecvTimeoutError::Timeout) => return Err(timed_out(self.address, "an answer")),
             Err(RecvTimeoutError::Disconnected) => unreachable!("the reader says why it ends before it ends"),
         }
         self.under_way -= 1;

@@ -100,8 +100,14 @@ impl Secure {
             }
             // The peer may ask for an answer below the protocol, such as new keys.
             self.flush()?;
-            received.at = 0;
-            received.end = (&self.tcp).read(&mut received.buffer)?;
+            (received.at, received.end) = (0, 0);
+            // The system does not begin a read again that has a time limit and was interrupted.
+            received.end = loop {
+                match (&self.tcp).read(&mut received.buffer) {
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    read => break read?,
+                }
+            };
             if received.end == 0 {
                 lock(&self.connection).read_tls(&mut io::empty())?;
             }
