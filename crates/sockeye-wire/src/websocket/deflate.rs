@@ -26,6 +26,9 @@ const TAIL: [u8; 4] = [0x00, 0x00, 0xff, 0xff];
 /// RFC 1951: an empty last block. It can only be read where a block may begin.
 const LAST_BLOCK: [u8; 2] = [0x03, 0x00];
 
+/// The farthest that anything can refer back (RFC 1951, 2).
+const WINDOW_BYTES: usize = 32 << 10;
+
 /// Inflaters that a thread keeps for messages that stand alone: one for the message in hand, and some for messages
 /// that arrive in pieces.
 const SPARES_MAX: usize = 4;
@@ -112,16 +115,18 @@ impl fmt::Debug for Compressor {
 
 /// Inflates the messages of one connection, as their pieces arrive.
 ///
-/// Memory: 48 KiB, whatever window was agreed. A peer that uses less is understood too.
+/// Memory: 48 KiB, whatever window was agreed, and with context takeover 32 KiB more. A peer that uses less is understood too.
 pub(super) struct Inflater {
     inflate: Box<Decompress>,
+    /// With takeover: what the next message may refer to.
+    window: Vec<u8>,
     /// The last byte that was read ended a block that called itself the last one.
     ended: bool,
 }
 
 impl Inflater {
     fn new() -> Inflater {
-        Inflater { inflate: Box::new(Decompress::new(false)), ended: false }
+        Inflater { inflate: Box::new(Decompress::new(false)), window: Vec::new(), ended: false }
     }
 
     /// One that has seen nothing.
@@ -134,6 +139,7 @@ impl Inflater {
         SPARES.with_borrow_mut(|spares| {
             if spares.len() < SPARES_MAX {
                 inflater.inflate.reset(false);
+                inflater.window = Vec::new();
                 inflater.ended = false;
                 spares.push(inflater);
             }
@@ -183,19 +189,17 @@ impl Inflater {
         }
     }
 
-    /// Ends a message. With `takeover` the next one may refer to it; without, it must have come to its end.
+    /// Ends a message, all of which `out` is. It must have come to its end, which shows only by ending the stream as well. With
+    /// `takeover` the next one may refer to it, so what it can refer to is given to the stream that begins then.
     pub(super) fn finish(
         &mut self,
         out: &mut Vec<u8>,
         bytes_max: usize,
         takeover: bool,
     ) -> Result<(), Error> {
-        if self.ended {
-            return Ok(());
-        }
-        // RFC 7692, 7.2.2: the tail is put back.
-        self.inflate(&TAIL, out, bytes_max)?;
-        if !takeover {
+        if !self.ended {
+            // RFC 7692, 7.2.2: the tail is put back.
+            self.inflate(&TAIL, out, bytes_max)?;
             // Where no block may begin, data is missing; the empty block is then taken for it, or is none.
             let length = out.len();
             self.inflate(&LAST_BLOCK, out, bytes_max)?;
@@ -203,7 +207,20 @@ impl Inflater {
                 return Err(Error::Compressed);
             }
         }
+        if takeover {
+            self.ended = false;
+            self.remember(out);
+            self.inflate.set_dictionary(&self.window).map_err(|_| Error::Compressed)?;
+        }
         Ok(())
+    }
+
+    /// Adds a message to what the next one may refer to.
+    fn remember(&mut self, message: &[u8]) {
+        let newest = &message[message.len().saturating_sub(WINDOW_BYTES)..];
+        let forgotten = (self.window.len() + newest.len()).saturating_sub(WINDOW_BYTES);
+        self.window.drain(..forgotten);
+        self.window.extend_from_slice(newest);
     }
 }
 

@@ -118,17 +118,51 @@ fn text_is_checked_as_it_is_inflated() {
 
 #[test]
 fn what_ends_too_early_or_is_no_deflate_is_refused() {
-    let refused = |payload: &[u8]| {
-        let frame = [&[0xc2, payload.len() as u8], payload].concat();
-        hear_with(decoder(false, 1000), &[&frame])
-    };
+    let mut text = Vec::new();
+    assert!(compress_alone(b"pay 100 EUR to bob, and to bob pay 100 EUR, and to bob", &mut text));
+    for takeover in [false, true] {
+        let refused = |payload: &[u8]| {
+            let frame = [&[0xc2, payload.len() as u8], payload].concat();
+            hear_with(decoder(takeover, 1000), &[&frame])
+        };
 
-    for length in 1..HELLO.len() - 1 {
-        assert_eq!(refused(&HELLO[..length]), Err((vec![], Error::Compressed)), "{length}");
+        for whole in [&HELLO[..], &text] {
+            for length in 0..whole.len() - 1 {
+                let heard = refused(&whole[..length]);
+                assert_eq!(heard, Err((vec![], Error::Compressed)), "{length} of {whole:?}");
+            }
+        }
+        // A reserved kind of block.
+        assert_eq!(refused(&[0x06]), Err((vec![], Error::Compressed)));
     }
-    // A reserved kind of block.
-    assert_eq!(refused(&[0x06]), Err((vec![], Error::Compressed)));
     assert_eq!(Error::Compressed.close_code(), 1007);
+}
+
+#[test]
+fn with_takeover_a_message_refers_as_far_back_as_the_window_reaches() {
+    let mut random = 1_u64;
+    let mut next = || {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (random >> 56) as u8
+    };
+    let new: Vec<Vec<u8>> = (0..60).map(|index| (0..500 + 40 * index).map(|_| next()).collect()).collect();
+    let mut compressor = Compressor::new(15, true);
+    let (mut bytes, mut sent, mut saved) = (Vec::new(), Vec::new(), 0);
+    for index in 0..new.len() {
+        // Each new one behind one that may be gone from the window, or not.
+        let message = [&new[index.saturating_sub(index % 30)][..], &new[index]].concat();
+        let mut payload = Vec::new();
+        if compressor.compress(&message, &mut payload) {
+            saved += message.len() - payload.len();
+            bytes.extend([0xc2, 126]);
+            bytes.extend((payload.len() as u16).to_be_bytes());
+            bytes.extend(payload);
+            sent.push(Heard::Binary(message));
+        }
+    }
+
+    assert!(saved > 10_000, "nothing refers to anything");
+    assert_eq!(hear_with(decoder(true, 1 << 20), &[&bytes]), Ok(sent));
 }
 
 #[test]

@@ -74,7 +74,7 @@ pub enum Event {
 ///
 /// Memory: 24 bytes while nothing is unfinished. An unfinished message holds at most two times the bytes of it that were
 /// received (or inflated), and at most `message_bytes_max`; an unfinished control frame at most 125 bytes more. An
-/// unfinished compressed message holds 48 KiB, and with context takeover it keeps them when it is finished.
+/// unfinished compressed message holds 48 KiB, and with context takeover it keeps them when it is finished, and 32 KiB beside them.
 ///
 /// # Examples
 ///

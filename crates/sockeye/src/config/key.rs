@@ -59,7 +59,7 @@ keys! {
     "names", Texts, names, "Host names by which requests may call this server, beside localhost and its own addresses. Others get 403.";
     "proxy_protocol_from", Networks, proxy_protocol_from, "Networks (10.0.0.0/8, one address, unix) whose connections begin with a PROXY header, version 1 or 2. One without is closed.";
 
-    "deflate", Word, connection.deflate, "Compression of WebSocket messages (permessage-deflate), where the client can take it: shared (a message is compressed once for all its readers), dedicated (each connection has its own: smaller messages, 416 KiB a connection), off.";
+    "deflate", Word, connection.deflate, "Compression of WebSocket messages (permessage-deflate), where the client can take it: shared (a message is compressed once for all its readers), dedicated (each connection has its own: smaller messages, 448 KiB a connection), off.";
 
     "limits.message_bytes_max", Bytes, hub.message_bytes_max, "The largest payload, decoded. Larger ones are refused: too_large, HTTP 413, WebSocket close 1009.";
     "limits.outbox_bytes_max", Bytes, hub.outbox_bytes_max, "Encoded messages waiting for one client. Above it a client lags, and reads on from history. Memory per client is at most this.";
