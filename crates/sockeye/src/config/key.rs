@@ -134,7 +134,7 @@ keys! {
     "history.bytes", Bytes, default_rule.bytes, "Bytes that a channel keeps at most; the newest message always stays.";
     "history.age", Time, default_rule.age_ms, "How long a channel keeps messages; the newest always stays.";
 
-    "tls.mode", Word, tls.mode, "Where there is a certificate: \"optional\" speaks TLS and plain text on the same port, \"required\" refuses plain text, \"off\" speaks no TLS.";
+    "tls.mode", Word, tls.mode, "Where there is a certificate: \"optional\" speaks TLS and plain text on the same port, \"required\" refuses plain text on TCP (datagrams are always plain: see datagrams), \"off\" speaks no TLS.";
     "tls.client_ca", Path, tls.client_ca, "A PEM file of who may have signed the certificates of clients.";
     "tls.client_certificate", Word, tls.client_certificate, "Whether clients show a certificate: \"none\", \"optional\" or \"required\".";
     "tls.version_min", Word, tls.version_min, "The oldest version of TLS that is spoken: \"1.2\" or \"1.3\".";
