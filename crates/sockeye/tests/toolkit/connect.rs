@@ -232,7 +232,10 @@ fn a_websocket_is_told_goodbye_when_a_signal_ends_the_command() {
             frames.send(CLOSE, &end.1);
             (first, end, frames.receive())
         });
-        let mut client = Running::start(&["connect", &at, "--reconnect"]);
+        // Who runs the tests in the background may have let us inherit SIGINT as ignored, which `connect` heeds.
+        let mut command = Command::new("env");
+        command.args(["--default-signal=INT", BINARY, "connect", &at, "--reconnect"]);
+        let mut client = Running::start_in(&mut command);
         client.say(b"a question\n");
         client.wait_for_output(|said| said == b"an answer\n");
 
