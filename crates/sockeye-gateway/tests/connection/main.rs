@@ -1,29 +1,14 @@
 //! One connection's machine: what it says does not depend on how its input is cut.
 
+#[path = "../datagram/no_pages.rs"]
+mod no_pages;
+
 use sockeye_gateway::site::Hosts;
-use sockeye_gateway::{Asset, Connection, Context, Form, Limits, Out, Pages, Site, Tally, Transport, form};
+use sockeye_gateway::{Connection, Context, Form, Limits, Out, Site, Tally, Transport, form};
 use sockeye_hub::{ClientSetup, Hub, Limits as HubLimits, Now, Rule, ShardInfo};
 use sockeye_wire::websocket::{Opcode, write_masked_frame};
 
-struct NoPages;
-
-impl Pages for NoPages {
-    fn asset(&self, _: &str) -> Option<Asset> {
-        None
-    }
-
-    fn metrics(&self, _: &Hub, _: &Tally) -> String {
-        String::new()
-    }
-
-    fn draining(&self) -> bool {
-        false
-    }
-
-    fn ready(&self) -> bool {
-        true
-    }
-}
+use no_pages::NoPages;
 
 /// What a new connection says at once to these pieces of input.
 fn said_to(pieces: &[&[u8]]) -> Vec<u8> {

@@ -6,8 +6,10 @@ use serde_json::Value;
 use sockeye_gateway::datagram::Datagrams;
 use sockeye_gateway::mail::{Mail, PeerAddress, Source};
 use sockeye_gateway::site::Hosts;
-use sockeye_gateway::{Asset, Context, CookieKey, Limits, Out, Pages, Site, Tally, form};
+use sockeye_gateway::{Context, CookieKey, Limits, Out, Site, Tally, form};
 use sockeye_hub::{Bye, Hub, Limits as HubLimits, Now, Rule, ShardInfo};
+
+use crate::no_pages::NoPages;
 
 pub(crate) struct World {
     pub(crate) datagrams: Datagrams,
@@ -22,26 +24,6 @@ pub(crate) struct World {
 
 /// A letter that was written: to whom, and what.
 pub(crate) type Letter = (Source, String);
-
-struct NoPages;
-
-impl Pages for NoPages {
-    fn asset(&self, _: &str) -> Option<Asset> {
-        None
-    }
-
-    fn metrics(&self, _: &Hub, _: &Tally) -> String {
-        String::new()
-    }
-
-    fn draining(&self) -> bool {
-        false
-    }
-
-    fn ready(&self) -> bool {
-        true
-    }
-}
 
 impl World {
     pub(crate) fn new() -> Self {
