@@ -507,10 +507,10 @@ impl Connection {
     /// Everything here is encrypted, and this is not: says so in the words of who came.
     fn refuse_plain(&mut self, detected: Detected, cx: &mut Context<'_>) {
         const WHY: &str = "this server speaks TLS only: connect with https:, wss: or tls:";
-        let out = cx.out.scratch();
+        let (now, out) = (cx.now, cx.out.scratch());
         if detected == Detected::Http {
             let manner = Manner { keep_alive: false, head_only: false, is_1_0: false, origin: None };
-            Reply::error(Code::Denied, WHY).write(out, &manner);
+            Reply::error(Code::Denied, WHY).write(out, &manner, now);
         } else {
             request::frame(Form::Line, out, 0, |out| json::write_error(out, None, Code::Denied, WHY, false));
         }

@@ -399,8 +399,8 @@ impl Http {
         if let Some(code) = reply.code {
             cx.tally.refused(code);
         }
-        let manner = &self.manner;
-        cx.say(client, |out| reply.write(out, manner));
+        let (manner, now) = (&self.manner, cx.now);
+        cx.say(client, |out| reply.write(out, manner, now));
         self.answered(cx.now, cx.limits)
     }
 
@@ -436,8 +436,8 @@ impl Http {
         let code = if matches!(error.status, 413 | 414 | 431) { Code::TooLarge } else { Code::BadRequest };
         let reply = Reply::refusal(error.status, code, &error.why);
         cx.tally.refused(code);
-        let manner = &self.manner;
-        cx.say(client, |out| reply.write(out, manner));
+        let (manner, now) = (&self.manner, cx.now);
+        cx.say(client, |out| reply.write(out, manner, now));
         Next::Ends("refused")
     }
 
@@ -450,8 +450,8 @@ impl Http {
         let what = if matches!(self.phase, Phase::Head) { "head" } else { "body" };
         let reply =
             Reply::refusal(408, Code::Timeout, &format!("the {what} of the request did not arrive in time"));
-        let manner = &self.manner;
-        cx.say(client, |out| reply.write(out, manner));
+        let (manner, now) = (&self.manner, cx.now);
+        cx.say(client, |out| reply.write(out, manner, now));
         "request timeout"
     }
 
@@ -473,17 +473,17 @@ impl Http {
                     Some(retry_ms) => Reply::rate(&refusal.why, retry_ms),
                     None => Reply::error(answer::code_of(refusal.code), &refusal.why),
                 };
-                reply.write(out, &self.manner);
+                reply.write(out, &self.manner, now);
                 return self.answered(now, limits);
             }
         };
         match wanted {
             Wanted::Object => {
-                Reply::json(200, |out| answer::write_done(out, None, done)).write(out, &self.manner);
+                Reply::json(200, |out| answer::write_done(out, None, done)).write(out, &self.manner, now);
                 self.answered(now, limits)
             }
             Wanted::Events { form, start } => {
-                self.write_events_head(out, done, start);
+                self.write_events_head(out, done, start, now);
                 Next::Becomes(State::Events(form))
             }
             Wanted::Raw { handshake, raw, .. } => {
@@ -496,7 +496,7 @@ impl Http {
                         why.as_str()
                     );
                     self.manner.keep_alive = false;
-                    Reply::error(Code::Gone, &why).write(out, &self.manner);
+                    Reply::error(Code::Gone, &why).write(out, &self.manner, now);
                     return Next::Ends("gone");
                 }
                 handshake.accept(out, self.subprotocol);
@@ -507,8 +507,9 @@ impl Http {
 
     /// An event stream has no length and is not chunked: it ends with its connection. Its first event is the answer, so
     /// that even a reader who has heard nothing yet has a position to come back to.
-    fn write_events_head(&self, out: &mut Vec<u8>, done: &Done, start: Start) {
+    fn write_events_head(&self, out: &mut Vec<u8>, done: &Done, start: Start, now: Now) {
         let mut head = ResponseHead::new(200)
+            .date(now.unix_ms)
             .header("Content-Type", "text/event-stream")
             .header("Cache-Control", "no-store")
             .header("X-Accel-Buffering", "no")

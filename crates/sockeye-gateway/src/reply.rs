@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use sockeye_hub::Now;
 use sockeye_wire::http::ResponseHead;
 use sockeye_wire::json::{self, Code};
 
@@ -73,9 +74,9 @@ impl Reply {
         self
     }
 
-    pub(crate) fn write(&self, out: &mut Vec<u8>, manner: &Manner) {
+    pub(crate) fn write(&self, out: &mut Vec<u8>, manner: &Manner, now: Now) {
         let has_body = !matches!(self.status, 204 | 304);
-        let mut head = ResponseHead::new(self.status);
+        let mut head = ResponseHead::new(self.status).date(now.unix_ms);
         if has_body {
             head = head.header("Content-Type", self.content_type).header("X-Content-Type-Options", "nosniff");
         }

@@ -1,9 +1,12 @@
 //! The head of an answer.
 //!
-//! Bodies are the caller's, as is the decision whether the connection goes on. `Date` is absent: a server without a
-//! reliable clock omits it (RFC 9110, 6.6.1), and this crate has none at all.
+//! Bodies are the caller's, as are the decision whether the connection goes on and the time, which this crate does not
+//! know.
 
 use std::borrow::Cow;
+use std::time::{Duration, UNIX_EPOCH};
+
+use httpdate::HttpDate;
 
 use crate::json::write_integer;
 
@@ -22,10 +25,14 @@ use crate::json::write_integer;
 #[must_use = "a head is nothing before it is written"]
 pub struct ResponseHead<'a> {
     status: u16,
+    date_ms: Option<u64>,
     headers: Vec<(&'a str, Cow<'a, str>)>,
     framing: Framing,
     connection: Connection,
 }
+
+/// The last millisecond that has a date: years have four digits (RFC 9110, 5.6.7).
+const DATE_MS_MAX: u64 = 253_402_300_799_999;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Framing {
@@ -44,7 +51,20 @@ enum Connection {
 impl<'a> ResponseHead<'a> {
     /// Begins a head without a body and without a word about the connection.
     pub fn new(status: u16) -> Self {
-        Self { status, headers: Vec::new(), framing: Framing::None, connection: Connection::Unsaid }
+        Self {
+            status,
+            date_ms: None,
+            headers: Vec::new(),
+            framing: Framing::None,
+            connection: Connection::Unsaid,
+        }
+    }
+
+    /// When the answer is made, in milliseconds since 1970 (RFC 9110, 6.6.1: who has a clock must say it). What lies
+    /// behind the year 9999 is said as its last second.
+    pub fn date(mut self, unix_ms: u64) -> Self {
+        self.date_ms = Some(unix_ms);
+        self
     }
 
     /// Adds a field. Characters that could end a line are written as spaces.
@@ -84,6 +104,10 @@ impl<'a> ResponseHead<'a> {
         out.push(b' ');
         out.extend_from_slice(reason_phrase(self.status).as_bytes());
         out.extend_from_slice(b"\r\n");
+        if let Some(unix_ms) = self.date_ms {
+            let date = HttpDate::from(UNIX_EPOCH + Duration::from_millis(unix_ms.min(DATE_MS_MAX)));
+            out.extend_from_slice(format!("Date: {date}\r\n").as_bytes());
+        }
         for (name, value) in &self.headers {
             write_printable(out, name);
             out.extend_from_slice(b": ");

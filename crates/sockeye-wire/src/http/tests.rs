@@ -442,6 +442,15 @@ fn answers_have_heads() {
         written(ResponseHead::new(299).header("X", "a\r\nSet-Cookie: b\0".to_owned())),
         "HTTP/1.1 299 \r\nX: a  Set-Cookie: b \r\n\r\n"
     );
+    // The example of RFC 9110, 5.6.7, and the ends of what can be said.
+    for (unix_ms, date) in [
+        (784_111_777_999, "Sun, 06 Nov 1994 08:49:37 GMT"),
+        (0, "Thu, 01 Jan 1970 00:00:00 GMT"),
+        (u64::MAX, "Fri, 31 Dec 9999 23:59:59 GMT"),
+    ] {
+        let head = written(ResponseHead::new(204).date(unix_ms));
+        assert_eq!(head, format!("HTTP/1.1 204 No Content\r\nDate: {date}\r\n\r\n"));
+    }
 }
 
 proptest! {

@@ -9,6 +9,7 @@ use sockeye_wire::websocket::{
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+use super::der::unix_now;
 use super::option::message_bytes_max;
 use super::resolve::step;
 use super::transport::Transport;
@@ -268,7 +269,9 @@ fn judge(
 async fn refuse(transport: &mut Transport, status: u16, why: &str) -> std::io::Result<()> {
     let body = format!("{why}\n");
     let mut answer = Vec::new();
-    let mut head = ResponseHead::new(status).header("Content-Type", "text/plain; charset=utf-8");
+    let mut head = ResponseHead::new(status)
+        .date(unix_now().unsigned_abs() * 1_000)
+        .header("Content-Type", "text/plain; charset=utf-8");
     if status == 426 {
         // RFC 9110, 15.5.22 and RFC 6455, 4.2.2: what would be spoken instead.
         head = head.header("Upgrade", "websocket").header("Sec-WebSocket-Version", "13");

@@ -1,6 +1,7 @@
 //! Requests as bytes and responses as they come: a client that checks what every response owes its reader.
 
 use std::io::Write as _;
+use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
@@ -78,7 +79,19 @@ impl Response {
             .map(|line| line.split_once(": ").expect("a header field"))
             .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
             .collect();
-        Response { status, headers, body: Vec::new() }
+        let response = Response { status, headers, body: Vec::new() };
+        response.check_date();
+        response
+    }
+
+    /// RFC 9110, 6.6.1: every answer tells when it was made, but for the interim ones.
+    fn check_date(&self) {
+        if self.status < 200 {
+            return;
+        }
+        let date = self.header("date").unwrap_or_else(|| panic!("no date: {self:?}"));
+        let age = SystemTime::now().duration_since(httpdate::parse_http_date(date).expect("a date")).unwrap();
+        assert!(age < Duration::from_secs(600), "{date}");
     }
 
     pub(crate) fn read_body(&mut self, inbox: &mut Inbox) {
