@@ -378,7 +378,10 @@ impl Http {
             Content::Json if !json::is_json(&posting.body) => {
                 return self.answer(
                     client,
-                    &Reply::error(Code::BadRequest, "the body is not JSON, as its Content-Type says"),
+                    &Reply::error(
+                        Code::BadRequest,
+                        "the body is not JSON of at most 63 levels, as its Content-Type says",
+                    ),
                     cx,
                 );
             }

@@ -50,23 +50,24 @@ pub struct Payload<'a> {
     pub bytes: Cow<'a, [u8]>,
 }
 
-/// Whether the bytes are one JSON value, strictly, and nested at most [`DEPTH_MAX`] deep.
+/// Whether the bytes are one JSON value, strictly, that a message can have as its data: with the message's own object around
+/// it, it is nested at most [`DEPTH_MAX`] deep.
 #[must_use]
 pub fn is_json(bytes: &[u8]) -> bool {
-    whole_value(bytes).is_some()
+    data(bytes).is_some()
 }
 
-/// Whether the bytes are one JSON object or array, with or without white space around it.
+/// Whether the bytes are one JSON object or array that a message can have as its data, with or without white space around it.
 #[must_use]
 pub fn is_object_or_array(bytes: &[u8]) -> bool {
     // Most texts are neither, and show it in the first byte.
     let first = bytes.iter().find(|byte| !matches!(byte, b' ' | b'\t' | b'\n' | b'\r'));
-    matches!(first, Some(b'{' | b'[')) && matches!(whole_value(bytes), Some(Value::Nested { .. }))
+    matches!(first, Some(b'{' | b'[')) && matches!(data(bytes), Some(Value::Nested { .. }))
 }
 
-fn whole_value(bytes: &[u8]) -> Option<Value<'_>> {
+fn data(bytes: &[u8]) -> Option<Value<'_>> {
     let mut scanner = Scanner::new(std::str::from_utf8(bytes).ok()?);
-    let value = scanner.whole().ok()?;
+    let value = scanner.data().ok()?;
     scanner.refused.is_none().then_some(value)
 }
 

@@ -374,7 +374,7 @@ mod tests {
         for (depth, is_plain) in [(PLAIN_DEPTH_MAX as usize, true), (PLAIN_DEPTH_MAX as usize + 1, false)] {
             let text = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
             assert_eq!(plain_nested(text.as_bytes(), 0).is_some(), is_plain);
-            assert!(Scanner::new(&text).whole().is_ok());
+            assert!(Scanner::new(&text).data().is_ok());
         }
     }
 

@@ -58,10 +58,10 @@ impl<'a> Scanner<'a> {
         self.fault
     }
 
-    /// Scans a text that is one value and nothing else.
-    pub(super) fn whole(&mut self) -> Result<Value<'a>, Failed> {
+    /// Scans a text that is one value and nothing else, and that an object will have as its member.
+    pub(super) fn data(&mut self) -> Result<Value<'a>, Failed> {
         self.skip_white_space();
-        let value = self.value(0)?;
+        let value = self.value(1)?;
         self.end()?;
         Ok(value)
     }

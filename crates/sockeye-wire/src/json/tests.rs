@@ -270,15 +270,17 @@ fn nesting_ends_at_the_maximum() {
     let nested = |depth: usize| format!("{}1{}", "[".repeat(depth), "]".repeat(depth));
     let request = |depth: usize| format!(r#"{{"pub":"a","data":{}}}"#, nested(depth));
 
-    assert!(is_json(nested(64).as_bytes()));
-    assert!(!is_json(nested(65).as_bytes()));
+    assert!(is_json(nested(63).as_bytes()));
+    assert!(!is_json(nested(64).as_bytes()));
+    assert!(is_object_or_array(nested(63).as_bytes()));
+    assert!(!is_object_or_array(nested(64).as_bytes()));
     assert!(!is_json(&[b'['; 1_000_000]));
     assert!(!is_json(nested(1_000_000).as_bytes()));
     assert!(parse_request(request(63).as_bytes()).is_ok());
     let refusal = refusal(&request(64).replace("]}", r#"],"id":5}"#));
     assert_eq!((&*refusal.why, refusal.id.as_deref()), ("nested deeper than 64 levels", Some("5")));
     assert!(!refusal.unreadable);
-    assert!(is_json(format!("[{},{}]", "{\"a\":".repeat(63) + "1" + &"}".repeat(63), nested(63)).as_bytes()));
+    assert!(is_json(format!("[{},{}]", "{\"a\":".repeat(62) + "1" + &"}".repeat(62), nested(62)).as_bytes()));
 }
 
 #[test]

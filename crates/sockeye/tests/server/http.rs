@@ -40,13 +40,18 @@ fn a_body_becomes_the_kind_that_its_content_type_says() {
 #[test]
 fn a_body_that_is_not_what_it_says_is_refused_and_not_published() {
     let server = Server::start();
-    let post = |kind, body| server.ask("POST", "/ch/c", &[("Content-Type", kind)], body);
+    let post = |kind, body: &[u8]| server.ask("POST", "/ch/c", &[("Content-Type", kind)], body);
 
     post("application/json", b"{\"a\":").refused(400, "bad_request");
     post("application/vnd.x+json", b"").refused(400, "bad_request");
+    // As deep as in a line, whose own object counts, so that whoever reads lines can read what is pushed.
+    let nested = |depth: usize| [b"[".repeat(depth), b"]".repeat(depth)].concat();
+    post("application/json", &nested(64)).refused(400, "bad_request");
+
+    assert_eq!(post("application/json", &nested(63)).status, 200);
     post("text/plain", b"\xff").refused(400, "bad_request");
 
-    assert_eq!(history(&server, "/ch/c").len(), 0);
+    assert_eq!(history(&server, "/ch/c").len(), 1);
 }
 
 #[test]
