@@ -5,7 +5,7 @@
 use std::ffi::OsStr;
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::SocketAddr as UnixAddr;
@@ -96,6 +96,18 @@ impl HostPort {
     /// ```
     pub fn ip(&self) -> Option<IpAddr> {
         self.host.parse().ok()
+    }
+
+    /// The addresses that a listener has, if no name has to be looked up for them.
+    pub(crate) fn local_ips(&self) -> Option<Vec<IpAddr>> {
+        // `localhost` is not looked up: it is loopback by definition (RFC 6761, 6.3).
+        if self.host.eq_ignore_ascii_case("localhost") {
+            return Some(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
+        }
+        if self.host.is_empty() {
+            return Some(vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()]);
+        }
+        self.ip().map(|ip| vec![ip])
     }
 
     /// Says whether only this machine can be meant.

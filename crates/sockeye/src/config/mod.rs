@@ -10,6 +10,7 @@ mod guard;
 mod key;
 mod level;
 mod limit;
+mod listen;
 mod network;
 mod reload;
 mod shards;
@@ -32,6 +33,7 @@ pub use file::ConfigError;
 pub use guard::{GuardLimits, PerWhom};
 pub use level::Level;
 pub use limit::ServerLimits;
+pub(crate) use listen::check_address;
 pub use network::{Network, holds, masked};
 pub use reload::{Reloaded, Source};
 pub use shards::{SHARDS_MAX, Shards};
@@ -127,41 +129,6 @@ pub struct Overrides {
     pub self_signed: bool,
 }
 
-/// Checks whether a server can listen on an address, beside those before it.
-fn check_listen(address: &Address, others: &[Address], datagrams: bool) -> Result<(), String> {
-    if others.contains(address) {
-        return Err("is listed twice".into());
-    }
-    match &address.base {
-        Base::Udp(at) => {
-            let is_beside =
-                |other: &Address| matches!(&other.base, Base::Tcp(tcp) if tcp == at && at.port != 0);
-            if datagrams && others.iter().any(is_beside) {
-                return Err(
-                    "is received already, since tcp: means UDP too: leave it out, or say datagrams = false"
-                        .into(),
-                );
-            }
-        }
-        Base::Tcp(_) | Base::Unix(_) | Base::UnixDatagram(_) => {}
-        Base::WebSocket(_) | Base::Http(_) => {
-            return Err(
-                "comes on the TCP port: listen on tcp:HOST:PORT, and connect to ws://HOST:PORT/ws".into()
-            );
-        }
-        Base::Tls(_) => {
-            return Err(
-                "comes on the TCP port: listen on tcp:HOST:PORT, and name certificates under [tls]".into()
-            );
-        }
-        base => {
-            let kinds = "tcp:HOST:PORT, unix:PATH, udp:HOST:PORT or unixgram:PATH";
-            return Err(format!("the server does not listen on {}: give {kinds}", base.name()));
-        }
-    }
-    Ok(())
-}
-
 impl Config {
     /// Reads the file, if one is given, lays the flags over it, and checks the whole.
     ///
@@ -216,7 +183,8 @@ impl Config {
             ));
         }
         for (index, address) in self.listen.iter().enumerate() {
-            check_listen(address, &self.listen[..index], self.datagrams)
+            listen::check_address(address)
+                .and_then(|()| listen::check_beside(address, &self.listen[..index], self.datagrams))
                 .map_err(|why| ConfigError::whole("listen", format!("{address}: {why}")))?;
         }
         for name in &self.names {

@@ -13,7 +13,9 @@ use std::path::{Path, PathBuf};
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-use super::listen::{ListenError, Listening, Order, is_family_missing, listen, local_addresses, refused};
+use super::listen::{
+    ListenError, Listening, Order, check, ipv4_besides, is_passed, listen_beside, listen_each, refused,
+};
 use crate::address::{Address, Base, UnixName};
 use crate::config::{Config, ServerLimits};
 
@@ -76,6 +78,16 @@ impl DatagramSocket {
         }
     }
 
+    /// See [`Listening::address_of_both_families`].
+    pub(super) fn address_of_both_families(&self) -> Option<String> {
+        match self {
+            DatagramSocket::PassedUdp(udp) => {
+                Some(format!("udp:{}", ipv4_besides(udp, udp.local_addr().ok()?)?))
+            }
+            DatagramSocket::Udp(_) | DatagramSocket::Unix(_) => None,
+        }
+    }
+
     /// Takes a UDP socket that the service manager passed: it is bound already.
     ///
     /// # Errors
@@ -121,57 +133,52 @@ fn is_datagram(address: &Address) -> bool {
     matches!(address.base, Base::Udp(_) | Base::UnixDatagram(_))
 }
 
-/// Receives at one address as written, which may mean several sockets (`localhost` is an IPv4 and an IPv6 address).
+/// Receives at one address as written, which may mean several sockets (`localhost` is an IPv4 and an IPv6 address), but
+/// for those that are there already, by their addresses.
 ///
 /// # Errors
 /// See [`ListenError`].
-fn bind(address: &Address, limits: &ServerLimits, shards: u16) -> Result<Vec<DatagramSocket>, ListenError> {
-    let unusable = |why: String| Err(ListenError::Unusable { address: address.clone(), why });
-    if !address.layers.is_empty() {
-        return unusable("the server takes no layers over datagrams".into());
-    }
-    if let Some(option) = address.options.given_beside(&[]).first() {
-        return unusable(format!("the server has no use for the option {option}: leave it out"));
-    }
+fn bind(
+    address: &Address,
+    passed: &[String],
+    limits: &ServerLimits,
+    shards: u16,
+) -> Result<Vec<DatagramSocket>, ListenError> {
+    check(address)?;
     match &address.base {
-        Base::Udp(at) => {
-            let mut sockets = Vec::new();
-            let mut port = at.port;
-            for ip in local_addresses(&at.host, address)? {
-                match bind_udp(SocketAddr::new(ip, port), limits, Order::first(shards)) {
-                    Ok(socket) => {
-                        // With port 0 the second family takes the port that the first was given.
-                        port = socket.local_addr().map_or(port, |local| local.port());
-                        sockets.push(DatagramSocket::Udp(socket));
-                    }
-                    // A system without IPv6 is no reason not to receive on IPv4.
-                    Err(error) if !sockets.is_empty() && is_family_missing(&error) => {}
-                    Err(error) => return Err(refused(address, error)),
-                }
-            }
-            Ok(sockets)
+        Base::Udp(at) => listen_each(at, address, passed, |at| {
+            let socket = bind_udp(at, limits, Order::first(shards))?;
+            Ok((socket.local_addr()?.port(), DatagramSocket::Udp(socket)))
+        }),
+        Base::UnixDatagram(UnixName::Path(path)) if !passed.contains(&address.to_string()) => {
+            bind_unix(path, limits)
+                .map(|socket| vec![DatagramSocket::Unix(socket)])
+                .map_err(|error| refused(address, error))
         }
-        Base::UnixDatagram(UnixName::Path(path)) => bind_unix(path, limits)
-            .map(|socket| vec![DatagramSocket::Unix(socket)])
-            .map_err(|error| refused(address, error)),
-        _ => unusable("the server receives datagrams at paths only: give unixgram:/run/sockeye.dgram".into()),
+        // It was passed, or has no datagrams.
+        _ => Ok(Vec::new()),
     }
 }
 
 /// The sockets of one shard: listeners, and those of datagrams.
 pub(super) type Sockets = (Vec<Listening>, Vec<DatagramSocket>);
 
-/// Opens the sockets of an address as the configuration means it.
+/// Opens the sockets of an address as the configuration means it, but for those that were passed, by their addresses.
 ///
 /// # Errors
 /// See [`ListenError`].
-pub(super) fn open(address: &Address, config: &Config, shards: u16) -> Result<Sockets, ListenError> {
+pub(super) fn open(
+    address: &Address,
+    passed: &[String],
+    config: &Config,
+    shards: u16,
+) -> Result<Sockets, ListenError> {
     if is_datagram(address) {
-        Ok((Vec::new(), bind(address, &config.server, shards)?))
+        Ok((Vec::new(), bind(address, passed, &config.server, shards)?))
     } else if config.datagrams {
-        listen_for_both(address, &config.server, shards)
+        listen_for_both(address, passed, &config.server, shards)
     } else {
-        Ok((listen(address, &config.server, shards)?, Vec::new()))
+        Ok((listen_beside(address, passed, &config.server, shards)?, Vec::new()))
     }
 }
 
@@ -179,14 +186,19 @@ pub(super) fn open(address: &Address, config: &Config, shards: u16) -> Result<So
 ///
 /// # Errors
 /// See [`ListenError`]. A port that was asked for must be free for both.
-fn listen_for_both(address: &Address, limits: &ServerLimits, shards: u16) -> Result<Sockets, ListenError> {
+fn listen_for_both(
+    address: &Address,
+    passed: &[String],
+    limits: &ServerLimits,
+    shards: u16,
+) -> Result<Sockets, ListenError> {
     /// A port that the system chose for TCP may be another's for UDP: so often it is asked for the next one.
     const TRIES: usize = 16;
     let is_chosen = matches!(&address.base, Base::Tcp(at) if at.port == 0);
     let mut tries = 1;
     loop {
-        let listening = listen(address, limits, shards)?;
-        match bind_beside(&listening, limits, shards) {
+        let listening = listen_beside(address, passed, limits, shards)?;
+        match bind_beside(&listening, passed, limits, shards) {
             Err(ListenError::InUse { .. }) if is_chosen && tries < TRIES => tries += 1,
             sockets => return Ok((listening, sockets?)),
         }
@@ -196,10 +208,12 @@ fn listen_for_both(address: &Address, limits: &ServerLimits, shards: u16) -> Res
 /// Receives UDP on the port of every TCP listener.
 fn bind_beside(
     listening: &[Listening],
+    passed: &[String],
     limits: &ServerLimits,
     shards: u16,
 ) -> Result<Vec<DatagramSocket>, ListenError> {
     let addresses = listening.iter().filter_map(Listening::socket_address);
+    let addresses = addresses.filter(|address| !is_passed("udp", *address, passed));
     let bind = |address: SocketAddr| match bind_udp(address, limits, Order::first(shards)) {
         Ok(socket) => Ok(DatagramSocket::Udp(socket)),
         Err(error) => Err(refused(&Address::udp(address.ip().to_string(), address.port()), error)),

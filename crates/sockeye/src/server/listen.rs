@@ -3,14 +3,15 @@
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 
-use crate::address::{Address, Base, UnixName};
-use crate::config::ServerLimits;
+use crate::address::{Address, Base, HostPort, UnixName};
+use crate::config::{ServerLimits, check_address};
 
 /// A listening socket.
 pub enum Listening {
@@ -84,46 +85,64 @@ pub enum ListenError {
 /// # Errors
 /// See [`ListenError`].
 pub fn listen(address: &Address, limits: &ServerLimits, shards: u16) -> Result<Vec<Listening>, ListenError> {
-    let unusable = |why: String| Err(ListenError::Unusable { address: address.clone(), why });
-    if !address.layers.is_empty() {
-        return unusable("the server takes no layers: it tells protocols apart by their first bytes".into());
-    }
-    if let Some(option) = address.options.given_beside(&[]).first() {
-        return unusable(format!("the server has no use for the option {option}: leave it out"));
-    }
+    listen_beside(address, &[], limits, shards)
+}
+
+/// The same, but for the sockets that are there already, by their addresses.
+pub(super) fn listen_beside(
+    address: &Address,
+    passed: &[String],
+    limits: &ServerLimits,
+    shards: u16,
+) -> Result<Vec<Listening>, ListenError> {
+    check(address)?;
     match &address.base {
-        Base::Tcp(at) => {
-            let mut listening = Vec::new();
-            let mut port = at.port;
-            for ip in local_addresses(&at.host, address)? {
-                match listen_tcp(SocketAddr::new(ip, port), limits, Order::first(shards)) {
-                    Ok(listener) => {
-                        // With port 0 the second family takes the port that the first was given.
-                        port = listener.local_addr().map_or(port, |local| local.port());
-                        listening.push(Listening::Tcp(listener));
-                    }
-                    // A system without IPv6 is no reason not to listen on IPv4.
-                    Err(error) if !listening.is_empty() && is_family_missing(&error) => {}
-                    Err(error) => return Err(refused(address, error)),
-                }
-            }
-            Ok(listening)
+        Base::Tcp(at) => listen_each(at, address, passed, |at| {
+            let listener = listen_tcp(at, limits, Order::first(shards))?;
+            Ok((listener.local_addr()?.port(), Listening::Tcp(listener)))
+        }),
+        Base::Unix(UnixName::Path(path)) if !passed.contains(&address.to_string()) => {
+            listen_unix(path, limits)
+                .map(|listener| vec![Listening::Unix(listener)])
+                .map_err(|error| refused(address, error))
         }
-        Base::Unix(UnixName::Path(path)) => listen_unix(path, limits)
-            .map(|listener| vec![Listening::Unix(listener)])
-            .map_err(|error| refused(address, error)),
-        Base::Unix(UnixName::Abstract(_)) => {
-            unusable("the server listens on paths only: give one, such as unix:/run/sockeye.sock".into())
-        }
-        Base::WebSocket(_) => unusable(
-            "WebSocket comes on the TCP port: listen on tcp:HOST:PORT and connect to ws://HOST:PORT/ws"
-                .into(),
-        ),
-        base => unusable(format!(
-            "the server does not listen on {}: give tcp:HOST:PORT, unix:PATH, udp:HOST:PORT or unixgram:PATH",
-            base.name()
-        )),
+        // It was passed, or has no connections.
+        _ => Ok(Vec::new()),
     }
+}
+
+/// Checks that a server can listen on an address at all.
+pub(super) fn check(address: &Address) -> Result<(), ListenError> {
+    check_address(address).map_err(|why| ListenError::Unusable { address: address.clone(), why })
+}
+
+/// Opens a socket on every local address that a host stands for, but for those that are there already. With port 0 all
+/// take the port that the first was given, which `open` returns.
+pub(super) fn listen_each<T>(
+    at: &HostPort,
+    address: &Address,
+    passed: &[String],
+    open: impl Fn(SocketAddr) -> io::Result<(u16, T)>,
+) -> Result<Vec<T>, ListenError> {
+    let mut sockets = Vec::new();
+    let (mut port, mut is_any) = (at.port, false);
+    for ip in local_addresses(at, address)? {
+        let at = SocketAddr::new(ip, port);
+        if is_passed(address.base.name(), at, passed) {
+            is_any = true;
+            continue;
+        }
+        match open(at) {
+            Ok((chosen, socket)) => {
+                (port, is_any) = (chosen, true);
+                sockets.push(socket);
+            }
+            // A system without IPv6 is no reason not to listen on IPv4.
+            Err(error) if is_any && is_family_missing(&error) => {}
+            Err(error) => return Err(refused(address, error)),
+        }
+    }
+    Ok(sockets)
 }
 
 impl Listening {
@@ -146,6 +165,15 @@ impl Listening {
         }
     }
 
+    /// The IPv4 address that an IPv6 socket has besides its own: `[::]` of a service manager is both, if it is not told
+    /// otherwise.
+    pub(super) fn address_of_both_families(&self) -> Option<String> {
+        match self {
+            Listening::PassedTcp(tcp) => Some(format!("tcp:{}", ipv4_besides(tcp, tcp.local_addr().ok()?)?)),
+            Listening::Tcp(_) | Listening::Unix(_) => None,
+        }
+    }
+
     /// Says whether only one shard can have it: its connections are handed round.
     pub fn is_sole(&self) -> bool {
         !matches!(self, Listening::Tcp(_))
@@ -165,28 +193,25 @@ impl Listening {
     }
 }
 
-/// Says whether sockets that were passed, by their addresses, are all that an address means: it is not opened again then.
-pub(super) fn is_covered(address: &Address, passed: &[String]) -> bool {
-    match &address.base {
-        Base::Tcp(at) => local_addresses(&at.host, address).is_ok_and(|ips| {
-            ips.iter().all(|ip| passed.contains(&format!("tcp:{}", SocketAddr::new(*ip, at.port))))
-        }),
-        _ => passed.contains(&address.to_string()),
-    }
+/// The IPv4 address that a socket on this address has besides (RFC 3493, 5.3).
+pub(super) fn ipv4_besides(socket: &impl AsFd, at: SocketAddr) -> Option<SocketAddr> {
+    let is_both = at.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) && !SockRef::from(socket).only_v6().ok()?;
+    is_both.then(|| SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), at.port()))
+}
+
+/// Whether one of the sockets that were passed has this address, by itself or with all others of its family.
+pub(super) fn is_passed(scheme: &str, at: SocketAddr, passed: &[String]) -> bool {
+    let all: IpAddr = if at.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let has = |ip: IpAddr| passed.contains(&format!("{scheme}:{}", SocketAddr::new(ip, at.port())));
+    has(at.ip()) || has(all)
 }
 
 /// The local addresses that a host stands for.
-pub(super) fn local_addresses(host: &str, address: &Address) -> Result<Vec<IpAddr>, ListenError> {
-    // `localhost` is not looked up: it is loopback by definition (RFC 6761, 6.3).
-    if host.eq_ignore_ascii_case("localhost") {
-        return Ok(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
+fn local_addresses(at: &HostPort, address: &Address) -> Result<Vec<IpAddr>, ListenError> {
+    if let Some(ips) = at.local_ips() {
+        return Ok(ips);
     }
-    if host.is_empty() || host == "*" {
-        return Ok(vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()]);
-    }
-    if let Ok(ip) = host.parse() {
-        return Ok(vec![ip]);
-    }
+    let host = at.host.as_str();
     let found = (host, 0).to_socket_addrs().map_err(|error| ListenError::Unusable {
         address: address.clone(),
         why: format!("the name {host:?} was not found ({error})"),
@@ -295,7 +320,7 @@ fn is_stale(path: &Path) -> io::Result<bool> {
     Ok(matches!(UnixStream::connect(path), Err(error) if error.kind() == io::ErrorKind::ConnectionRefused))
 }
 
-pub(super) fn is_family_missing(error: &io::Error) -> bool {
+fn is_family_missing(error: &io::Error) -> bool {
     const EAFNOSUPPORT: i32 = 97;
     error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(EAFNOSUPPORT)
 }

@@ -22,7 +22,7 @@ use super::datagram_socket::{DatagramSocket, Sockets, open};
 use super::guard::Guard;
 use super::inbox::Inboxes;
 use super::letter::Control;
-use super::listen::{ListenError, Listening, is_covered, listen_passed_tcp, listen_passed_unix};
+use super::listen::{ListenError, Listening, listen_passed_tcp, listen_passed_unix};
 use super::mio::MioKernel;
 use super::service::{Notifier, Passed, PassedError, take_passed};
 use super::shard::{Setup, Shard};
@@ -82,9 +82,11 @@ pub fn serve(
     let (mut listening, mut datagram_sockets) = listen_passed(config)?;
     // A passed socket stands for the default address, not for one that somebody wrote.
     if listening.is_empty() && datagram_sockets.is_empty() || config.listen_written {
-        let passed: Vec<String> = listening.iter().map(Listening::address).collect();
-        for address in config.listen.iter().filter(|address| !is_covered(address, &passed)) {
-            let (streams, datagrams) = open(address, config, shards)?;
+        let mut passed = addresses(&listening, &datagram_sockets);
+        passed.extend(listening.iter().filter_map(Listening::address_of_both_families));
+        passed.extend(datagram_sockets.iter().filter_map(DatagramSocket::address_of_both_families));
+        for address in &config.listen {
+            let (streams, datagrams) = open(address, &passed, config, shards)?;
             listening.extend(streams);
             datagram_sockets.extend(datagrams);
         }
@@ -96,11 +98,7 @@ pub fn serve(
         .all(|address| address.ip().is_loopback());
     let signals = catch_signals()?;
     let socket_addresses = socket_addresses(&listening);
-    let addresses: Vec<String> = listening
-        .iter()
-        .map(Listening::address)
-        .chain(datagram_sockets.iter().map(DatagramSocket::address))
-        .collect();
+    let addresses = addresses(&listening, &datagram_sockets);
     let listeners = share_out((listening, datagram_sockets), shards, config)?;
     announce(&addresses, shards);
     if let Some(address) = socket_addresses.first() {
@@ -316,6 +314,11 @@ fn listen_passed(config: &Config) -> Result<Sockets, ServeError> {
         }
     }
     Ok((listening, datagram_sockets))
+}
+
+fn addresses(listening: &[Listening], datagram_sockets: &[DatagramSocket]) -> Vec<String> {
+    let listening = listening.iter().map(Listening::address);
+    listening.chain(datagram_sockets.iter().map(DatagramSocket::address)).collect()
 }
 
 fn socket_addresses(listening: &[Listening]) -> Vec<SocketAddr> {

@@ -189,6 +189,46 @@ fn an_address_that_was_passed_is_not_opened_again() {
 }
 
 #[test]
+fn of_an_address_that_was_passed_in_part_the_rest_is_opened() {
+    let ipv4 = TcpListener::bind("127.0.0.1:0").unwrap();
+    let udp = UdpSocket::bind(ipv4.local_addr().unwrap()).unwrap();
+    let port = ipv4.local_addr().unwrap().port();
+
+    let written = format!("tcp:localhost:{port}");
+    let mut service = Service::start(&["--listen", &written], vec![ipv4.into(), udp.into()], &[]);
+
+    let ipv6 = format!("[::1]:{port}");
+    assert_eq!(
+        service.listening(),
+        [
+            format!("tcp:127.0.0.1:{port}"),
+            format!("tcp:{ipv6}"),
+            format!("udp:127.0.0.1:{port}"),
+            format!("udp:{ipv6}"),
+        ]
+    );
+}
+
+#[test]
+fn a_passed_socket_of_all_addresses_is_opened_again_for_none_of_them() {
+    // As a service manager does it: one socket for both families.
+    let both = || TcpListener::bind("[::]:0").unwrap();
+    for written in ["tcp::", "tcp:localhost:", "tcp:127.0.0.1:"] {
+        let socket = both();
+        let port = socket.local_addr().unwrap().port();
+
+        let flags = ["--open", "--listen", &format!("{written}{port}")];
+        let mut service = Service::start(&flags, vec![socket.into()], &[]);
+
+        assert_eq!(service.listening(), [format!("tcp:[::]:{port}")], "{written}");
+    }
+    let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = format!("udp:{}", udp.local_addr().unwrap());
+    let mut service = Service::start(&["--listen", &address], vec![udp.into()], &[]);
+    assert_eq!(service.listening(), [address]);
+}
+
+#[test]
 fn what_was_passed_and_cannot_be_served_is_refused_with_a_reason() {
     let everywhere = || OwnedFd::from(TcpListener::bind("0.0.0.0:0").unwrap());
     let file = || OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
