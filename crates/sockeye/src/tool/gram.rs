@@ -29,6 +29,8 @@ pub(super) struct Grams {
     address: Address,
     socket: Socket,
     cookie: Option<String>,
+    /// The server has answered once: when nobody receives there any more, it has ended.
+    is_met: bool,
     buffer: Vec<u8>,
 }
 
@@ -79,8 +81,10 @@ impl Grams {
         for socket in sockets {
             let tried = socket.map_err(unreachable).and_then(|socket| {
                 let buffer = vec![0; DATAGRAM_BYTES_MAX];
-                let mut grams = Grams { address: address.clone(), socket, cookie: None, buffer };
+                let mut grams =
+                    Grams { address: address.clone(), socket, cookie: None, is_met: false, buffer };
                 grams.ask("\"ping\":0", |said| said.get("pong").is_some())?;
+                grams.is_met = true;
                 Ok(grams)
             });
             match tried {
@@ -125,7 +129,7 @@ impl Grams {
             Ok(_) => Ok(()),
             // What an earlier datagram has met is told now; the repetition will meet it again, if it lasts.
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused && self.is_udp() => Ok(()),
-            Err(source) => Err(ToolError::Unreachable { address: self.address.clone(), source }),
+            Err(source) => Err(self.without_receiver(source)),
         }
     }
 
@@ -184,7 +188,7 @@ impl Grams {
                     return Ok(None);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(source) => return Err(ToolError::Unreachable { address: self.address.clone(), source }),
+                Err(source) => return Err(self.without_receiver(source)),
             }
         }
     }
@@ -206,6 +210,15 @@ impl Grams {
         ToolError::Refused {
             address: self.address.clone(),
             why: format!("{}: {}", word("code"), word("why")),
+        }
+    }
+
+    /// Nobody receives at the address, or not any more.
+    fn without_receiver(&self, source: io::Error) -> ToolError {
+        let address = self.address.clone();
+        match self.is_met {
+            true => ToolError::EndedEarly { address, why: format!("the server has ended ({source})") },
+            false => ToolError::Unreachable { address, source },
         }
     }
 

@@ -1,8 +1,9 @@
 //! Datagrams from outside: proof, sessions, loss that is told, and a hundred thousand who lie about their address.
 
+use std::io::Write as _;
 use std::net::UdpSocket;
 use std::os::unix::net::UnixDatagram;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use crate::command::{finish, run, spawn};
 use crate::gram::Grams;
@@ -191,6 +192,34 @@ fn pub_and_sub_speak_datagrams_and_tell_what_does_not_fit_one() {
     assert!(refused.errors.contains("denied"), "{refused:?}");
     let nobody = run(&["pub", "--to", "udp:127.0.0.1:1", "c", "hello"], b"");
     assert_eq!(nobody.code, 4, "{nobody:?}");
+}
+
+#[test]
+fn a_server_that_ends_in_the_middle_of_datagrams_is_an_early_end() {
+    for kind in ["udp", "unixgram"] {
+        let mut server = Server::start();
+        let address = match kind {
+            "udp" => format!("udp:{}", server.tcp()),
+            _ => format!("unixgram:{}", server.unixgram().display()),
+        };
+        let mut publisher = Command::new(BINARY)
+            .args(["pub", "--to", &address, "c"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut input = publisher.stdin.take().unwrap();
+        input.write_all(b"heard\n").unwrap();
+        wait_for(&server, "sockeye_messages_published_total", |figure| figure == 1);
+        server.kill();
+        input.write_all(b"not heard\n").unwrap();
+        drop(input);
+
+        let ran = finish(publisher);
+        assert_eq!(ran.code, 8, "{kind} {ran:?}");
+        assert!(ran.errors.contains(&address) && ran.errors.contains("the server has ended"), "{ran:?}");
+    }
 }
 
 /// What other shards have counted comes a moment later.
