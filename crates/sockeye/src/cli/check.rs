@@ -28,7 +28,10 @@ impl Check {
     pub(super) fn run(self) -> Result<(), Failure> {
         let config = Config::load(self.config.as_deref(), Overrides::default())?;
         if config.tls.is_on() {
-            Tls::load(&config.tls, &config.names)?;
+            // What will have to be done is no mistake: it is told, and the configuration is good.
+            for ending in Tls::load(&config.tls, &config.names)?.endings() {
+                let _ = writeln!(io::stderr(), "sockeye: {ending}");
+            }
         }
         if config.auth.is_configured() {
             // What it names must be there, and be what it should be.

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io::{self, Write as _};
 
+use super::log::Reader;
 use crate::config::ConfigError;
 use crate::net::ErrorKind;
 use crate::server::{ListenError, ServeError, TlsError, TokenError};
@@ -31,18 +32,25 @@ pub struct Failure {
     pub kind: ErrorKind,
     /// What happened, to what, and what to try.
     pub message: String,
+    /// Who is told.
+    reader: Reader,
 }
 
 impl Failure {
     /// Makes a failure.
     pub fn new(kind: ErrorKind, message: impl fmt::Display) -> Self {
-        Failure { kind, message: message.to_string() }
+        Failure { kind, message: message.to_string(), reader: Reader::Person }
+    }
+
+    /// The same for another reader of standard error.
+    pub(super) fn to(self, reader: Reader) -> Self {
+        Failure { reader, ..self }
     }
 
     /// Tells it on standard error.
     pub(super) fn tell(&self) {
         // Where nobody can be told, the exit code still tells.
-        let _ = writeln!(io::stderr(), "sockeye: {}", self.message);
+        let _ = writeln!(io::stderr(), "{}", self.reader.last_line(&self.message, self.kind.exit_code()));
     }
 }
 

@@ -19,27 +19,72 @@ use tracing_subscriber::{Layer, Registry, reload};
 
 use crate::config::Level;
 
+/// Who reads the log, which is how its lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Reader {
+    /// A person.
+    #[default]
+    Person,
+    /// A program: each line is a JSON object.
+    Program,
+    /// The journal.
+    Journal,
+}
+
+impl Reader {
+    /// Finds out. `journal_stream` is the stream that the journal reads, if it reads one.
+    pub(super) fn find(as_json: bool, journal_stream: Option<(u64, u64)>) -> Reader {
+        match as_json {
+            true => Reader::Program,
+            false if journal_stream.is_some() && stream_of(io::stderr()) == journal_stream => Reader::Journal,
+            false => Reader::Person,
+        }
+    }
+
+    /// The last line of a command that fails, in the shape of the lines before it.
+    pub(super) fn last_line(self, message: &str, exit_code: u8) -> String {
+        match self {
+            Reader::Person => format!("sockeye: {message}"),
+            Reader::Program => {
+                line("ERROR", &serde_json::json!({ "message": message, "exit_code": exit_code }))
+            }
+            Reader::Journal => {
+                let prefix = format!("<{}>", priority(tracing::Level::ERROR));
+                format!("{prefix}sockeye: {}", message.replace('\n', &format!("\n{prefix}")))
+            }
+        }
+    }
+}
+
+/// A line for programs that is made by hand, in the shape of the log's own.
+fn line(level: &str, fields: &serde_json::Value) -> String {
+    let mut timestamp = String::new();
+    let _ = SystemTime.format_time(&mut Writer::new(&mut timestamp));
+    serde_json::json!({ "timestamp": timestamp, "level": level, "fields": fields }).to_string()
+}
+
 /// The log that was begun, whose level can be changed.
 pub(super) struct Log {
     level: reload::Handle<LevelFilter, Registry>,
-    as_json: bool,
+    reader: Reader,
 }
 
 impl Log {
-    /// Begins the log. `journal_stream` is the stream that the journal reads, if it reads one.
-    pub(super) fn begin(level: Level, as_json: bool, journal_stream: Option<(u64, u64)>) -> Log {
+    /// Begins the log.
+    pub(super) fn begin(level: Level, reader: Reader) -> Log {
         let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_target(false);
-        let lines: Box<dyn Layer<_> + Send + Sync> = if as_json {
-            Box::new(lines.json())
-        } else if journal_stream.is_some() && stream_of(io::stderr()) == journal_stream {
-            let format = tracing_subscriber::fmt::format().with_target(false).with_ansi(false).without_time();
-            Box::new(lines.with_ansi(false).event_format(ForJournal(format.with_level(false))))
-        } else {
-            Box::new(lines.with_ansi(io::stderr().is_terminal()))
+        let lines: Box<dyn Layer<_> + Send + Sync> = match reader {
+            Reader::Program => Box::new(lines.json()),
+            Reader::Journal => {
+                let format =
+                    tracing_subscriber::fmt::format().with_target(false).with_ansi(false).without_time();
+                Box::new(lines.with_ansi(false).event_format(ForJournal(format.with_level(false))))
+            }
+            Reader::Person => Box::new(lines.with_ansi(io::stderr().is_terminal())),
         };
         let (filter, handle) = reload::Layer::new(filter(level));
         tracing_subscriber::registry().with(filter).with(lines).init();
-        Log { level: handle, as_json }
+        Log { level: handle, reader }
     }
 
     /// Changes how much is logged from here on.
@@ -52,19 +97,15 @@ impl Log {
     /// want to hear.
     pub(super) fn announce(&self, addresses: &[String], shards: u16) {
         const VERSION: &str = env!("CARGO_PKG_VERSION");
-        if !self.as_json {
+        if self.reader != Reader::Program {
             return tracing::info!(listen = %addresses.join(" "), shards, version = VERSION, "listening");
         }
-        // The log's own fields cannot hold a list, so this line is made by hand, in the shape of the others.
-        let mut timestamp = String::new();
-        let _ = SystemTime.format_time(&mut Writer::new(&mut timestamp));
-        let line = serde_json::json!({
-            "timestamp": timestamp,
-            "level": "INFO",
-            "fields": { "message": "listening", "listen": addresses, "shards": shards, "version": VERSION },
+        // The log's own fields cannot hold a list.
+        let fields = serde_json::json!({
+            "message": "listening", "listen": addresses, "shards": shards, "version": VERSION,
         });
         // Where the log cannot be written, serving goes on.
-        let _ = writeln!(io::stderr(), "{line}");
+        let _ = writeln!(io::stderr(), "{}", line("INFO", &fields));
     }
 }
 

@@ -8,7 +8,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use sockeye_gateway::DeflateMode;
 
 use super::Failure;
-use super::log::Log;
+use super::log::{Log, Reader};
 use crate::address::Address;
 use crate::config::{Environment, Level, Overrides, Shards, Source, parse_bytes};
 use crate::server::{self, Reloading, Stamps};
@@ -65,6 +65,12 @@ fn parse_size(text: &str) -> Result<usize, String> {
 
 impl Serve {
     pub(super) fn run(self) -> Result<(), Failure> {
+        let environment = Environment::read();
+        let reader = Reader::find(self.json, environment.journal_stream);
+        self.serve(&environment, reader).map_err(|failure| failure.to(reader))
+    }
+
+    fn serve(self, environment: &Environment, reader: Reader) -> Result<(), Failure> {
         let overrides = Overrides {
             listen: self.listen,
             open: self.open,
@@ -79,10 +85,9 @@ impl Serve {
         let source = Source::new(self.config, overrides);
         let read = Stamps::look(source.path());
         let config = source.load()?;
-        let environment = Environment::read();
-        let log = Log::begin(config.log, self.json, environment.journal_stream);
+        let log = Log::begin(config.log, reader);
         let announce = |addresses: &[String], shards: u16| log.announce(addresses, shards);
         let reloading = Reloading { source: &source, read, set_level: &|level| log.set_level(level) };
-        Ok(server::serve(&config, &environment, &reloading, crate::console::asset, announce)?)
+        Ok(server::serve(&config, environment, &reloading, crate::console::asset, announce)?)
     }
 }

@@ -49,9 +49,15 @@ impl Authority {
 
     /// Signs a certificate for these names, in files of this name.
     pub(crate) fn issue(&self, file: &str, names: &[&str]) -> Issued {
+        self.issue_until(file, names, 4_096)
+    }
+
+    /// The same, with the year in which the certificate ends.
+    pub(crate) fn issue_until(&self, file: &str, names: &[&str], year: i32) -> Issued {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut parameters = CertificateParams::new(names).unwrap();
         parameters.distinguished_name.push(DnType::CommonName, file);
+        parameters.not_after = rcgen::date_time_ymd(year, 1, 1);
         let key = KeyPair::generate().unwrap();
         let signed = parameters.signed_by(&key, &self.issuer).unwrap();
         let issued = Issued {

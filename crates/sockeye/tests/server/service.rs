@@ -245,8 +245,8 @@ fn what_was_passed_and_cannot_be_served_is_refused_with_a_reason() {
     ] {
         let mut service = Service::start(&[], sockets, &variables);
 
-        let line = service.line();
-        assert!(line.contains(said), "{line}");
+        let line: Value = serde_json::from_str(&service.line()).unwrap();
+        assert!(line["fields"]["message"].as_str().unwrap().contains(said), "{line}");
         assert_eq!(service.child.wait().unwrap().code(), Some(2));
     }
     assert_eq!(
@@ -311,4 +311,33 @@ fn the_journal_gets_lines_with_priorities_and_nobody_else_does() {
     assert!(json.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()), "{json}");
     let other = log("other", &[], false);
     assert!(!other.contains("<6>") && other.contains("listening"), "{other}");
+}
+
+#[test]
+fn a_start_that_fails_says_why_in_the_shape_of_the_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("tcp:{}", taken.local_addr().unwrap());
+    let last_line = |flags: &[&str]| {
+        let path = folder.path().join("log");
+        let file = std::fs::File::create(&path).unwrap();
+        let meta = file.metadata().unwrap();
+        let status = Command::new(BINARY)
+            .args(["serve", "--listen", &address])
+            .args(flags)
+            .stdin(Stdio::null())
+            .stderr(file)
+            .env("JOURNAL_STREAM", format!("{}:{}", meta.dev(), meta.ino()))
+            .status()
+            .unwrap();
+        assert_eq!(status.code(), Some(11));
+        std::fs::read_to_string(path).unwrap().lines().last().unwrap().to_owned()
+    };
+
+    let line = last_line(&["--json"]);
+    let said: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("{line}"));
+    assert_eq!((&said["level"], &said["fields"]["exit_code"]), (&json!("ERROR"), &json!(11)));
+    assert!(said["fields"]["message"].as_str().unwrap().contains(&address), "{line}");
+    let line = last_line(&[]);
+    assert!(line.starts_with("<3>sockeye: ") && line.contains(&address), "{line}");
 }

@@ -475,3 +475,26 @@ fn a_certificate_can_be_made_for_trying() {
 
     assert!(refused.to_string().contains("certificate"), "{refused}");
 }
+
+#[test]
+fn check_tells_which_certificates_are_to_be_renewed() {
+    let authority = Authority::new();
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("sockeye.toml");
+    let check = |issued: &Issued| {
+        let (certificate, key) = (issued.certificate.display(), issued.key.display());
+        let text = format!("[[tls.certificates]]\ncertificate = \"{certificate}\"\nkey = \"{key}\"\n");
+        std::fs::write(&config, text).unwrap();
+        let ran = run(&["check", "--config", config.to_str().unwrap()], b"");
+        assert_eq!(ran.code, 0, "{ran:?}");
+        ran.errors
+    };
+
+    assert_eq!(check(&authority.issue("good", &["localhost"])), "");
+    let ended = authority.issue_until("ended", &["localhost"], 2_020);
+    let said = check(&ended);
+    assert!(
+        said.contains(ended.certificate.to_str().unwrap()) && said.contains("renew it (2020-01-01)"),
+        "{said}"
+    );
+}

@@ -21,8 +21,6 @@ use crate::server::stamp::Stamps;
 
 /// The protocol that is spoken inside, beside those without a name (RFC 7301).
 const PROTOCOLS: [&[u8]; 1] = [b"http/1.1"];
-/// From here on the end of a certificate is warned of.
-const END_IS_NEAR_SECONDS: i64 = 14 * 86_400;
 
 /// The server's TLS.
 ///
@@ -91,6 +89,17 @@ impl Tls {
     /// Says in the log what is used.
     pub fn tell(&self) {
         self.lock().tell();
+    }
+
+    /// Says which certificates are to be renewed, and why.
+    pub fn endings(&self) -> Vec<String> {
+        let now = der::unix_now();
+        let kept = self.lock();
+        let told = kept.facts.iter().filter_map(|facts| {
+            let ending = facts.ending(now)?;
+            Some(format!("{}: {ending} ({})", facts.source, facts.ends_text()))
+        });
+        told.collect()
     }
 
     /// Reads the files again whenever they change.
@@ -226,24 +235,19 @@ impl Kept {
     /// Says what is used.
     fn tell(&self) {
         let now = der::unix_now();
-        for Facts { source, names, ends_at, fingerprint } in &self.facts {
-            let names = names.join(" ");
-            let ends = ends_at.map_or_else(|| "?".into(), der::date_text);
+        for facts in &self.facts {
+            let Facts { source, names, fingerprint, .. } = facts;
+            let (names, ends) = (names.join(" "), facts.ends_text());
             info!(certificate = %source, names, ends, %fingerprint, "TLS is spoken");
-            match ends_at {
+            match facts.ending(now) {
                 _ if self.settings.self_signed => {
                     info!(
                         "the certificate was made for trying: nobody trusts it. Compare its fingerprint (SHA-256) where your \
                          browser shows it; curl takes --insecure, and wss:...#insecure is an address that trusts anybody"
                     );
                 }
-                Some(end) if *end <= now => {
-                    warn!(certificate = %source, ends, "the certificate has ended, so clients refuse it: renew it");
-                }
-                Some(end) if *end <= now + END_IS_NEAR_SECONDS => {
-                    warn!(certificate = %source, ends, "the certificate ends soon: renew it");
-                }
-                _ => {}
+                Some(ending) => warn!(certificate = %source, ends, "{ending}"),
+                None => {}
             }
         }
     }

@@ -34,6 +34,28 @@ pub(super) struct Facts {
     pub(super) fingerprint: String,
 }
 
+/// A certificate that ends within this is told about, while there is time to renew it.
+const END_IS_NEAR_SECONDS: i64 = 14 * 86_400;
+
+impl Facts {
+    /// The day on which it ends.
+    pub(super) fn ends_text(&self) -> String {
+        self.ends_at.map_or_else(|| "?".into(), der::date_text)
+    }
+
+    /// Says whether the certificate is to be renewed, and why.
+    pub(super) fn ending(&self, now: i64) -> Option<&'static str> {
+        let end = self.ends_at?;
+        if end <= now {
+            Some("the certificate has ended, so clients refuse it: renew it")
+        } else if end <= now + END_IS_NEAR_SECONDS {
+            Some("the certificate ends soon: renew it")
+        } else {
+            None
+        }
+    }
+}
+
 impl Certificate {
     /// Reads a chain and its key.
     pub(super) fn read(files: &CertificateFiles, provider: &CryptoProvider) -> Result<Self, TlsError> {
