@@ -65,11 +65,16 @@ impl Pages for NoPages {
     }
 }
 
-/// Small, so that short inputs reach it.
+/// How long an input is that may have messages which are pointed at instead of copied, and the largest of these.
+const LONG_INPUT_BYTES: usize = 1_024;
+const LONG_MESSAGE_BYTES_MAX: usize = 4_096;
+/// Of others. Small, so that they reach it.
 const MESSAGE_BYTES_MAX: usize = 64;
 
 fn converse(pieces: Vec<&[u8]>) -> Conversation {
-    let mut world = World::new();
+    let bytes: usize = pieces.iter().map(|piece| piece.len()).sum();
+    let is_long = bytes >= LONG_INPUT_BYTES;
+    let mut world = World::new(if is_long { LONG_MESSAGE_BYTES_MAX } else { MESSAGE_BYTES_MAX });
     for piece in pieces {
         world.hear(piece);
     }
@@ -85,10 +90,9 @@ fn converse(pieces: Vec<&[u8]>) -> Conversation {
 }
 
 impl World {
-    fn new() -> Self {
-        let limits =
-            Limits { message_bytes_max: MESSAGE_BYTES_MAX, head_bytes_max: 512, ..Limits::default() };
-        let hub_limits = HubLimits { message_bytes_max: MESSAGE_BYTES_MAX, ..HubLimits::default() };
+    fn new(message_bytes_max: usize) -> Self {
+        let limits = Limits { message_bytes_max, head_bytes_max: 512, ..Limits::default() };
+        let hub_limits = HubLimits { message_bytes_max, ..HubLimits::default() };
         let mut hub =
             Hub::new(hub_limits, vec![Rule::kept("#")], ShardInfo::single(), 1, 2, form::encoder(64));
         let now = Now { ms: 1_000, unix_ms: 1_764_000_000_000 };

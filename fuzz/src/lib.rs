@@ -50,8 +50,12 @@ impl<'a> Stream<'a> {
         vec![self.bytes]
     }
 
-    /// Pieces of 0 to 7 bytes, or longer ones for odd seeds.
+    /// Pieces of 0 to 7 bytes, longer ones for odd seeds, or for every second of these the two sides of one cut.
     fn cut(&self) -> Vec<&'a [u8]> {
+        if self.seed % 4 == 3 {
+            let (piece, behind) = self.bytes.split_at(usize::from(self.seed >> 2) % (self.bytes.len() + 1));
+            return vec![piece, behind];
+        }
         let longest = if self.seed.is_multiple_of(2) { 8 } else { 200 };
         let mut state = u32::from(self.seed);
         let mut rest = self.bytes;

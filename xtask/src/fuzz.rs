@@ -106,6 +106,8 @@ fn search(workspace: &Workspace, target: &str, minutes: u64) -> Result<Run> {
     let file = File::create(&log)?;
     // New inputs are written to the first corpus; the committed one is only read.
     let committed = workspace.root().join("fuzz/corpus").join(target);
+    let dictionary = workspace.root().join(format!("fuzz/dictionaries/{target}.dict"));
+    let dictionary = dictionary.is_file().then(|| format!("-dict={}", dictionary.display()));
     let status = cargo_fuzz(workspace, ["run", target])
         .args([&found, &committed])
         .arg("--")
@@ -114,6 +116,7 @@ fn search(workspace: &Workspace, target: &str, minutes: u64) -> Result<Run> {
             "-timeout=10".into(),
             "-print_final_stats=1".into(),
         ])
+        .args(dictionary)
         .stdout(file.try_clone()?)
         .stderr(file)
         .status()?;
