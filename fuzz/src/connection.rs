@@ -6,14 +6,13 @@
 use std::sync::Arc;
 
 use sockeye_gateway::site::Hosts;
-use sockeye_gateway::{
-    Asset, Connection, Context, Ending, Form, Limits, Out, Pages, Site, Tally, Transport, form,
-};
+use sockeye_gateway::{Connection, Context, Ending, Form, Limits, Out, Site, Tally, Transport, form};
 use sockeye_hub::{
     ClientId, ClientSetup, Hub, Item, Limits as HubLimits, Now, Rule, ShardInfo, Slow, Start, Subscribe, Tag,
 };
 
 use super::Stream;
+use super::pages::FewPages;
 
 /// Speaks to a server of its own, and is overheard by one that hears every channel.
 pub fn connection(data: &[u8]) {
@@ -43,26 +42,6 @@ struct World {
     ear: Connection,
     now: Now,
     conversation: Conversation,
-}
-
-struct NoPages;
-
-impl Pages for NoPages {
-    fn asset(&self, path: &str) -> Option<Asset> {
-        (path == "/").then_some(Asset { content_type: "text/html", bytes: b"<p>", etag: "\"1\"" })
-    }
-
-    fn metrics(&self, _: &Hub, _: &Tally) -> String {
-        "metrics 1\n".into()
-    }
-
-    fn draining(&self) -> bool {
-        false
-    }
-
-    fn ready(&self) -> bool {
-        true
-    }
 }
 
 /// How long an input is that may have messages which are pointed at instead of copied, and the largest of these.
@@ -133,7 +112,7 @@ impl World {
                 now: self.now,
                 limits: &self.limits,
                 site: &self.site,
-                pages: &NoPages,
+                pages: &FewPages,
                 out: &mut self.out,
                 tally: &mut self.tally,
                 meter: None,
@@ -152,7 +131,7 @@ impl World {
             now: self.now,
             limits: &self.limits,
             site: &self.site,
-            pages: &NoPages,
+            pages: &FewPages,
             out: &mut self.out,
             tally: &mut self.tally,
             meter: None,

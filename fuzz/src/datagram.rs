@@ -11,8 +11,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use sockeye_gateway::datagram::Datagrams;
 use sockeye_gateway::mail::{Mail, PeerAddress, Source};
 use sockeye_gateway::site::Hosts;
-use sockeye_gateway::{Asset, Context, CookieKey, Limits, Out, Pages, Site, Tally, form};
+use sockeye_gateway::{Context, CookieKey, Limits, Out, Site, Tally, form};
 use sockeye_hub::{Hub, Limits as HubLimits, Now, Rule, ShardInfo};
+
+use super::pages::FewPages;
 
 /// Lets the peers speak.
 pub fn datagram(data: &[u8]) {
@@ -89,26 +91,6 @@ struct Server {
     now: Now,
 }
 
-struct NoPages;
-
-impl Pages for NoPages {
-    fn asset(&self, _: &str) -> Option<Asset> {
-        None
-    }
-
-    fn metrics(&self, _: &Hub, _: &Tally) -> String {
-        String::new()
-    }
-
-    fn ready(&self) -> bool {
-        true
-    }
-
-    fn draining(&self) -> bool {
-        false
-    }
-}
-
 impl Server {
     fn new(seed: u64) -> Self {
         Server {
@@ -152,7 +134,7 @@ impl Server {
             now: self.now,
             limits: &self.limits,
             site: &self.site,
-            pages: &NoPages,
+            pages: &FewPages,
             out: &mut self.out,
             tally: &mut self.tally,
             meter: None,

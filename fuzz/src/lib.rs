@@ -16,6 +16,7 @@ mod json;
 mod lines;
 mod messages;
 mod names;
+mod pages;
 mod proxy;
 mod response;
 mod websocket;
