@@ -23,7 +23,11 @@ pub fn connection(data: &[u8]) {
     assert_eq!(String::from_utf8_lossy(&whole.said), String::from_utf8_lossy(&cut.said));
     assert_eq!(whole.overheard, cut.overheard);
     for line in whole.overheard.split_inclusive(|byte| *byte == b'\n') {
-        serde_json::from_slice::<serde_json::Value>(line).expect("what is heard is one JSON object a line");
+        match serde_json::from_slice::<serde_json::Value>(line) {
+            // A number of any size is JSON (RFC 8259, 6), and goes through as it is.
+            Err(error) if error.to_string().starts_with("number out of range") => {}
+            heard => assert!(heard.is_ok(), "what is heard is one JSON object a line: {heard:?}"),
+        }
     }
 }
 
