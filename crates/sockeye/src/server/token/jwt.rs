@@ -6,7 +6,8 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
 
 use super::key::{Algorithm, Key};
 
@@ -46,18 +47,34 @@ impl Fault {
     }
 }
 
-/// What a token claims. A claim that comes twice is an error (RFC 7519, 4).
+/// What a token claims. A claim that comes twice is an error (RFC 7519, 4), and so is one that is null: whoever meant to
+/// write when a token ends has not said that it never does.
 #[derive(Debug, Default, Deserialize)]
+#[serde(default)]
 pub(super) struct Claims {
+    #[serde(deserialize_with = "present")]
     pub(super) sub: Option<String>,
+    #[serde(deserialize_with = "present")]
     pub(super) exp: Option<f64>,
+    #[serde(deserialize_with = "present")]
     pub(super) nbf: Option<f64>,
+    #[serde(deserialize_with = "present")]
     pub(super) iss: Option<String>,
+    #[serde(deserialize_with = "present")]
     pub(super) aud: Option<OneOrMany>,
+    #[serde(deserialize_with = "present")]
     pub(super) publish: Option<Vec<String>>,
+    #[serde(deserialize_with = "present")]
     pub(super) hear: Option<Vec<String>>,
+    #[serde(deserialize_with = "present")]
     pub(super) admin: Option<bool>,
+    #[serde(deserialize_with = "present")]
     pub(super) roles: Option<OneOrMany>,
+}
+
+/// What is there, which null is not.
+fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(value: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(value).map(Some)
 }
 
 /// A text, or a list of them.
@@ -80,8 +97,18 @@ impl OneOrMany {
 #[derive(Deserialize)]
 struct Header {
     alg: String,
+    #[serde(default, deserialize_with = "present")]
     kid: Option<String>,
+    #[serde(default, deserialize_with = "present")]
     crit: Option<serde_json::Value>,
+}
+
+/// Reads an object (RFC 7519, 7.2), which a list of the same values in their order is not.
+fn read_object<T: DeserializeOwned>(json: &[u8]) -> Option<T> {
+    if !json.trim_ascii_start().starts_with(b"{") {
+        return None;
+    }
+    serde_json::from_slice(json).ok()
 }
 
 /// Checks a token's signature and reads its claims. However a token is wrong, at least one signature is checked, so that
@@ -96,7 +123,7 @@ pub(super) fn read(token: &str, keys: &[Key], checked: &mut u32) -> Result<Claim
     }
     let payload = found?;
     let claims = URL_SAFE_NO_PAD.decode(payload).map_err(|_| Fault::Claims)?;
-    serde_json::from_slice(&claims).map_err(|_| Fault::Claims)
+    read_object(&claims).ok_or(Fault::Claims)
 }
 
 /// The payload of a token that one of the keys has signed.
@@ -104,7 +131,7 @@ fn find_signer<'t>(token: &'t str, keys: &[Key], checked: &mut u32) -> Result<&'
     let (signed, signature) = token.rsplit_once('.').ok_or(Fault::Shape)?;
     let (header, payload) = signed.split_once('.').ok_or(Fault::Shape)?;
     let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| Fault::Shape);
-    let header: Header = serde_json::from_slice(&decode(header)?).map_err(|_| Fault::Shape)?;
+    let header: Header = read_object(&decode(header)?).ok_or(Fault::Shape)?;
     let signature = decode(signature)?;
     // RFC 7515, 4.1.11: what is critical and not understood makes the token invalid, and nothing of it is.
     if payload.contains('.') || header.crit.is_some() {

@@ -3,6 +3,8 @@
 //! A key knows its one algorithm, so what a token says of itself never decides how its signature is read. Deliberately
 //! absent: private keys, which a server that checks has no use for, and keys fetched over the network.
 
+use std::ops::RangeInclusive;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use ring::{hmac, signature};
@@ -10,8 +12,10 @@ use serde::Deserialize;
 
 /// The shortest secret: RFC 7518, 3.2: a key of the same size as the hash output or larger must be used.
 pub(super) const SECRET_BYTES_MIN: usize = 32;
-/// RFC 7518, 3.3: a key of size 2048 bits or larger must be used.
-const MODULUS_BYTES_MIN: usize = 256;
+/// RFC 7518, 3.3: a key of size 2048 bits or larger must be used. Signatures of keys above 8192 bits are not checked here.
+const MODULUS_BYTES: RangeInclusive<usize> = 256..=1_024;
+/// What is said of a key that is none of these.
+const UNDERSTOOD: &str = "RSA of 2048 to 8192 bits, P-256 and Ed25519 are understood";
 
 /// How a token is signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,10 +135,11 @@ fn read_pem(text: &str) -> Result<Vec<Key>, String> {
         let body: String = body.split_whitespace().collect();
         let der = STANDARD.decode(body).map_err(|_| format!("the {label} is not base64"))?;
         let (algorithm, material) = match label {
-            "PUBLIC KEY" => read_spki(&der).ok_or(
-                "a public key of another kind: RSA of at least 2048 bits, P-256 and Ed25519 are understood",
-            )?,
-            "RSA PUBLIC KEY" if modulus_bytes(&der) >= MODULUS_BYTES_MIN => (Algorithm::Rs256, der),
+            "PUBLIC KEY" => {
+                read_spki(&der).ok_or_else(|| format!("a public key of another kind: {UNDERSTOOD}"))?
+            }
+            "RSA PUBLIC KEY" if MODULUS_BYTES.contains(&modulus_bytes(&der)) => (Algorithm::Rs256, der),
+            "RSA PUBLIC KEY" => return Err(format!("an RSA key of another size: {UNDERSTOOD}")),
             label => return Err(format!("a {label}, where a PUBLIC KEY is needed")),
         };
         keys.push(Key { algorithm, id: None, material: Material::Public(material) });
@@ -152,7 +157,7 @@ fn read_spki(der: &[u8]) -> Option<(Algorithm, Vec<u8>)> {
     let (algorithm, rest) = element(whole, 0x30)?;
     let ([0, key @ ..], []) = element(rest, 0x03)? else { return None };
     let algorithm = match algorithm {
-        RSA if modulus_bytes(key) >= MODULUS_BYTES_MIN => Algorithm::Rs256,
+        RSA if MODULUS_BYTES.contains(&modulus_bytes(key)) => Algorithm::Rs256,
         P256 if key.len() == 65 && key[0] == 4 => Algorithm::Es256,
         ED25519 if key.len() == 32 => Algorithm::EdDsa,
         _ => return None,
@@ -191,6 +196,7 @@ struct Jwk {
     alg: Option<String>,
     #[serde(rename = "use")]
     used_for: Option<String>,
+    key_ops: Option<Vec<String>>,
     crv: Option<String>,
     n: Option<String>,
     e: Option<String>,
@@ -205,7 +211,7 @@ fn read_jwks(text: &str) -> Result<Vec<Key>, String> {
     let keys: Vec<Key> = set.keys.into_iter().filter_map(understood).collect();
     if keys.is_empty() {
         return Err(
-            "a JWKS without a key that is understood: RSA of at least 2048 bits, P-256, Ed25519, or a \
+            "a JWKS without a key that is understood: RSA of 2048 to 8192 bits, P-256, Ed25519, or a \
                     secret of at least 32 bytes, for signatures"
                 .into(),
         );
@@ -214,7 +220,10 @@ fn read_jwks(text: &str) -> Result<Vec<Key>, String> {
 }
 
 fn read_jwk(jwk: Jwk) -> Option<Key> {
-    if jwk.used_for.is_some_and(|used_for| used_for != "sig") {
+    // RFC 7517, 4.2 and 4.3: what a key is for, if it is said.
+    let is_for_others = jwk.used_for.is_some_and(|used_for| used_for != "sig")
+        || jwk.key_ops.is_some_and(|operations| !operations.iter().any(|operation| operation == "verify"));
+    if is_for_others {
         return None;
     }
     let decode = |text: Option<String>| URL_SAFE_NO_PAD.decode(text?).ok();
@@ -222,7 +231,7 @@ fn read_jwk(jwk: Jwk) -> Option<Key> {
         ("RSA", _) => {
             let without_zeros = |bytes: Vec<u8>| bytes.into_iter().skip_while(|byte| *byte == 0).collect();
             let n: Vec<u8> = without_zeros(decode(jwk.n)?);
-            if n.len() < MODULUS_BYTES_MIN {
+            if !MODULUS_BYTES.contains(&n.len()) {
                 return None;
             }
             let key = signature::RsaPublicKeyComponents { n, e: without_zeros(decode(jwk.e)?) };
@@ -238,7 +247,10 @@ fn read_jwk(jwk: Jwk) -> Option<Key> {
         ("OKP", Some("Ed25519")) => {
             (Algorithm::EdDsa, Material::Public(decode(jwk.x).filter(|x| x.len() == 32)?))
         }
-        ("oct", _) => return Key::from_secret(&decode(jwk.k)?).ok().map(|key| Key { id: jwk.kid, ..key }),
+        ("oct", _) => {
+            let Key { algorithm, material, .. } = Key::from_secret(&decode(jwk.k)?).ok()?;
+            (algorithm, material)
+        }
         _ => return None,
     };
     let is_meant_otherwise = jwk.alg.is_some_and(|alg| Algorithm::from_name(&alg) != Some(algorithm));

@@ -123,6 +123,10 @@ impl Keyring {
         };
         let rights = self.share(grant.rights().map_err(wrong)?);
         let credential = Some(credential_of(&digest));
+        if self.known.iter().any(|known| known.identity.credential == credential) {
+            let whose = user.as_ref().map_or("without a user".into(), |user| format!("of user {user:?}"));
+            return Err(wrong(format!("the token {whose} is listed before: each can mean one thing only")));
+        }
         self.known.push(Known { digest, identity: Identity { user, rights, expires_ms: None, credential } });
         Ok(())
     }
