@@ -7,7 +7,7 @@ import net from "node:net";
 import { bytesMoved, load, Queue, run, within } from "./support.mjs";
 
 const { chromium } = load("playwright-core");
-const { WebSocket } = load("ws");
+const { WebSocket, WebSocketServer } = load("ws");
 
 let browser;
 
@@ -105,6 +105,75 @@ async function plainWebSocket(server) {
   assert.deepEqual(heard.map((message) => message.ok ?? message.data), [1, 2, { n: 1 }]);
   assert.equal(heard[1].at, heard[2].at);
   await page.close();
+}
+
+async function pageKeepsJson(server) {
+  const channel = "clients/browser/json", written = '{"z":9007199254740993, "a":1.0}';
+  const { page, errors } = await open(`http://${server}/ch/${channel}`);
+  await connected(page);
+
+  await page.getByLabel("JSON", { exact: true }).check();
+  await write(page, written);
+
+  await log(page).getByText("JSON").first().waitFor();
+  const past = await (await fetch(`http://${server}/ch/${channel}?last=1`)).text();
+  assert.ok(past.includes(written), past);
+  assert.deepEqual(errors, []);
+  await page.close();
+}
+
+async function figuresStayWhereTheyBelong(server) {
+  const { page } = await open(`http://${server}/#$sys/none`);
+  await connected(page);
+  // Rates are there with the second of the figures.
+  await page.getByText("/s", { exact: false }).first().waitFor();
+  assert.equal(await log(page).getByRole("listitem").count(), 0, "figures among the messages of another channel");
+  await page.evaluate(() => (location.hash = "#$sys/stats"));
+  await log(page).getByRole("listitem").first().waitFor();
+  await page.close();
+}
+
+/** client.js before a server that says what is seldom said: that a token ends, again and again; nothing of a lost connection. */
+async function clientInTrouble(server) {
+  const { page } = await open(`http://${server}/healthz`);
+  const listener = new WebSocketServer({ port: 0, host: "127.0.0.1" });
+  await new Promise((resolve) => listener.once("listening", resolve));
+  const asked = new Queue(), auths = [];
+  listener.on("connection", (socket) => {
+    const say = (object) => socket.send(JSON.stringify(object));
+    socket.on("message", (data) => {
+      const request = JSON.parse(data.toString());
+      if (request.auth) {
+        auths.push(request.auth);
+        say({ ok: request.id, expires_ms: 900 });
+        for (const expires_ms of [900, 899, 898]) say({ expires_ms });
+        return;
+      }
+      say({ ok: request.id, at: "live:5" });
+      asked.push({ ...request, end: () => socket.terminate() });
+    });
+  });
+  const gaps = new Queue();
+  await page.exposeFunction("tellGap", (gap) => gaps.push(gap));
+  await page.evaluate(async (url) => {
+    const { Sockeye } = await import("/client.js");
+    const sockeye = new Sockeye(url, { token: "the same" });
+    sockeye.addEventListener("gap", (event) => globalThis.tellGap(event.detail));
+    await sockeye.sub("live/x", { last: 10 }, () => {});
+    // What was shown for the notices was sent before this.
+    await sockeye.past("live/x", { last: 1 });
+  }, `ws://127.0.0.1:${listener.address().port}/`);
+
+  assert.equal((await asked.next("the subscription")).sub, "live/x");
+  const past = await asked.next("a look into the past");
+  assert.deepEqual(auths, ["the same"], "a token that was shown already was shown again");
+  // Nothing was heard before the loss, so what came meanwhile is not known: that is told.
+  past.end();
+  assert.equal((await asked.next("the subscription again")).last, 10);
+  assert.deepEqual(await gaps.next("the gap"), { ch: "live/x", gap: { why: "reconnect" } });
+  assert.equal(auths.length, 2, "a new connection is shown the token once");
+  await page.close();
+  listener.close();
 }
 
 async function compression(server) {
@@ -236,6 +305,9 @@ await run(
   {
     "the page shows history and live messages, as text": pageHears,
     "what the page sends is heard elsewhere": pagePublishes,
+    "the page publishes JSON as it is written": pageKeepsJson,
+    "figures are shown in their own channel only": figuresStayWhereTheyBelong,
+    "client.js shows a token once, and tells what it cannot know": clientInTrouble,
     "a plain WebSocket in a page publishes and hears": plainWebSocket,
     "a browser's messages are compressed both ways": compression,
     "an EventSource resumes after its connection was cut": eventSource,

@@ -100,9 +100,15 @@ impl Hub {
             return;
         }
         self.admission.clear_timer(client);
-        if let Some(expires_ms) = identity.as_ref().and_then(|identity| identity.expires_ms) {
+        let ends = |identity: &Arc<Identity>| identity.expires_ms;
+        if let Some(expires_ms) = identity.as_ref().and_then(ends) {
             let notice_ms = expires_ms.saturating_sub(self.limits.expiry_notice_ms);
-            self.admission.set_timer(client, notice_ms.max(now.ms));
+            // Who was told how long the last token is good, and shows one that is not good for longer, knows: a client that
+            // answers each notice with the token it has would be told for ever.
+            let was_told = self.identity(client).and_then(ends).is_some_and(|before_ms| {
+                before_ms >= expires_ms && before_ms.saturating_sub(self.limits.expiry_notice_ms) <= now.ms
+            });
+            self.admission.set_timer(client, if was_told { expires_ms } else { notice_ms.max(now.ms) });
         }
         self.admit(client, identity);
         self.end_forbidden(client);

@@ -255,6 +255,22 @@ fn an_identity_that_ends_is_announced_and_then_ends_the_connection() {
     assert_eq!(world.bye(ana).map(|bye| bye.reason), Some("expired"));
     assert_eq!(world.read(ben), ["expires in 30000"]);
     assert_eq!(world.bye(ben), None);
+    // Who answers the notice with a token that is good no longer than the last one is not told again.
+    let carl = world.connect();
+    world.authorize(carl, until(120_000));
+    world.pass_to(100_001);
+    assert_eq!(world.read(carl), ["expires in 19999"]);
+    for ms in [120_000, 110_000] {
+        world.authorize(carl, until(ms));
+        world.pass_to(100_002);
+        assert_eq!(world.read(carl), Vec::<String>::new());
+    }
+    world.authorize(carl, until(125_000));
+    world.pass_to(100_003);
+    assert_eq!(world.read(carl), ["expires in 24997"]);
+    world.authorize(carl, until(120_000));
+    world.pass_to(120_000);
+    assert_eq!(world.read(carl), ["bye expired"]);
     // One without an end is never looked at again, and neither is one that is gone.
     world.authorize(ben, None);
     world.disconnect(ana);

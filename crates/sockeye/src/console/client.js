@@ -6,7 +6,7 @@
 // Events: "state" (connecting, open, waiting, closed), "gap" ({ ch, gap }), "bye", "refused"; each carries its value in `detail`.
 const random = (from, to) => from + Math.random() * (to - from);
 const isPattern = name => /[+#]/.test(name);
-function matches(pattern, name) {
+export function matches(pattern, name) {
   const wanted = pattern.split("/"), given = name.split("/"), rest = wanted.at(-1) === "#";
   if (/^[+#]/.test(pattern) && name.startsWith("$")) return false;
   if (rest ? given.length < wanted.length - 1 : given.length !== wanted.length) return false;
@@ -14,8 +14,13 @@ function matches(pattern, name) {
 }
 const base64 = bytes => btoa(Array.from(bytes, byte => String.fromCharCode(byte)).join(""));
 
+// JSON that is published as it is written: its digits, spaces and order are kept, which values of JavaScript do not do.
+export class Json {
+  constructor(text) { JSON.parse(text); this.text = text; }
+}
+
 export class Sockeye extends EventTarget {
-  #subs = new Map(); #waiting = new Map(); #id = 0; #attempt = 0; #heard = 0; #asked = false; #wait = null; #socket; #timer; #token;
+  #subs = new Map(); #waiting = new Map(); #id = 0; #attempt = 0; #heard = 0; #asked = false; #wait = null; #socket; #timer; #token; #shown;
   constructor(url = new URL("/ws", import.meta.url).href.replace(/^http/, "ws"), options) { super(); this.url = url; this.#token = options?.token; this.#connect(); }
 
   // Hears a channel or a pattern until `unsub`, over any number of connections. Resolves with the first answer.
@@ -27,9 +32,10 @@ export class Sockeye extends EventTarget {
     });
   }
   async unsub(name) { if (this.#subs.delete(name) && this.state === "open") return this.#ask({ unsub: name }); }
-  // A string is text, bytes are binary, anything else is JSON. With a `key`, sending again after a loss is harmless.
+  // A string is text, bytes are binary, anything else is JSON; `new Json(text)` is JSON as written. With a `key`, sending again after a loss is harmless.
   pub(name, data, key) {
     const bytes = data instanceof ArrayBuffer ? new Uint8Array(data) : data;
+    if (data instanceof Json) return this.#ask({ pub: name, key }, `,"data":${data.text}`);
     return this.#ask({ pub: name, ...(bytes instanceof Uint8Array ? { b64: base64(bytes) } : { data }), key });
   }
   past(name, options) { return this.#ask({ past: name, ...options }); }
@@ -37,21 +43,22 @@ export class Sockeye extends EventTarget {
 
   #tell(type, detail) { this.dispatchEvent(new CustomEvent(type, { detail })); }
   #enter(state) { this.state = state; this.#tell("state", state); }
-  #ask(request) {
+  #ask(request, more) {
     if (this.state !== "open") return Promise.reject(Object.assign(new Error("not connected"), { code: "lost", retry: true }));
-    return this.#send(request);
+    return this.#send(request, more);
   }
-  // Shows the token: before anything else is asked, and again when it is about to end.
+  // Shows the token: before anything else is asked, and another one, if there is one, when it is about to end.
   async #show(socket) {
     try {
       const token = typeof this.#token === "function" ? await this.#token() : this.#token;
-      if (token && socket === this.#socket) await this.#send({ auth: token });
+      if (token && token !== this.#shown && socket === this.#socket) await this.#send({ auth: this.#shown = token });
     } catch (error) { if (error.code !== "lost") this.#tell("refused", error); }
   }
-  #send(request) {
+  // What is `more` is written already, as members.
+  #send(request, more = "") {
     return new Promise((resolve, reject) => {
       this.#waiting.set(++this.#id, { resolve, reject });
-      this.#socket.send(JSON.stringify({ ...request, id: this.#id }));
+      this.#socket.send(`${JSON.stringify({ ...request, id: this.#id }).slice(0, -1)}${more}}`);
     });
   }
   async #subscribe(sub) {
@@ -62,7 +69,8 @@ export class Sockeye extends EventTarget {
       // What is recovered follows as pushes, and only they move the position on: the connection may be lost between.
       if (answer.at && (since ? !answer.recovered : !last || answer.at.endsWith(":0"))) sub.at = answer.at;
       if (since && !answer.recovered) this.#tell("gap", { ch: sub.name, gap: { since, to: answer.at, why: answer.why } });
-      if (sub.lived && isPattern(sub.name)) this.#tell("gap", { ch: sub.name, gap: { why: "reconnect" } });
+      // Without a position nobody knows what came meanwhile.
+      if (sub.lived && (isPattern(sub.name) || !since)) this.#tell("gap", { ch: sub.name, gap: { why: "reconnect" } });
       sub.lived = true; sub.resolve(answer);
     } catch (error) {
       if (error.code === "lost" || this.#subs.get(sub.name) !== sub) return;
@@ -73,7 +81,7 @@ export class Sockeye extends EventTarget {
   }
   #connect() {
     const socket = this.#socket = new WebSocket(this.url);
-    this.#enter("connecting"); this.#heard = Date.now(); this.#asked = false;
+    this.#enter("connecting"); this.#heard = Date.now(); this.#asked = false; this.#shown = null;
     socket.onopen = async () => { if (this.#token) await this.#show(socket); if (socket !== this.#socket) return; this.#enter("open"); for (const sub of this.#subs.values()) this.#subscribe(sub); };
     socket.onmessage = event => { if (socket === this.#socket) this.#receive(JSON.parse(event.data)); };
     socket.onclose = () => this.#lost(socket, "waiting");

@@ -1,6 +1,6 @@
 // The page: one channel heard through client.js, written to, and explained for other tools. Data from the network only
 // ever becomes text nodes. Deliberately absent: a framework, a build step, several channels at once (the console's part).
-import { Sockeye } from "/client.js";
+import { Json, Sockeye, matches } from "/client.js";
 
 const ROWS_MAX = 500, SHOWN_CHARACTERS_MAX = 4_096, SHOWN_BYTES_MAX = 96, HISTORY = 200;
 const byId = id => document.getElementById(id);
@@ -10,7 +10,7 @@ if (given) history.replaceState(null, "", location.pathname + location.hash);
 let token = given;
 try { if (given) sessionStorage.setItem("sockeye-token", given); else token = sessionStorage.getItem("sockeye-token"); } catch { /* storage is refused */ }
 const sockeye = new Sockeye(undefined, { token });
-let channel = "", pending = [], scheduled = false, unseen = 0;
+let channel = "", refused = false, pending = [], scheduled = false, unseen = 0;
 
 // Makes an element; children are elements or text, never markup.
 function make(tag, properties = {}, ...children) {
@@ -72,10 +72,10 @@ function choose(name) {
 }
 
 function open(name) {
-  if (name === channel) return;
+  if (name === channel && !refused) return;
   // The figures' own subscription stays when its channel was the one looked at.
-  if (channel && channel !== "$sys/stats") sockeye.unsub(channel).catch(() => {});
-  channel = name; pending = []; unseen = 0;
+  if (channel && !refused && channel !== "$sys/stats") sockeye.unsub(channel).catch(() => {});
+  channel = name; refused = false; pending = []; unseen = 0;
   byId("log").replaceChildren();
   byId("empty").hidden = false; byId("newest").hidden = true;
   byId("channel").value = name; byId("title").textContent = name; byId("count").textContent = "";
@@ -85,7 +85,7 @@ function open(name) {
   notice(""); showRecipes();
   if (name === "$sys/stats") return;
   sockeye.sub(name, isPattern(name) ? {} : { last: HISTORY }, message => { if (channel === name) add(message); })
-    .catch(error => { if (channel === name) notice(`${name}: ${error.why ?? error.message}`); });
+    .catch(error => { if (channel === name) refused = true, notice(`${name}: ${error.why ?? error.message}`); });
 }
 
 byId("choose").addEventListener("submit", event => { event.preventDefault(); choose(byId("channel").value); });
@@ -171,7 +171,7 @@ async function send() {
   if (!written || isPattern(channel)) return;
   let data = written;
   problem.textContent = "";
-  if (asJson) try { data = JSON.parse(written); } catch (error) { problem.textContent = `Not JSON: ${error.message}`; return; }
+  if (asJson) try { data = new Json(written); } catch (error) { problem.textContent = `Not JSON: ${error.message}`; return; }
   // The key makes it harmless to press Send again when the answer was lost with the connection.
   key ??= Array.from(crypto.getRandomValues(new Uint8Array(9)), byte => byte.toString(36)).join("");
   try {
@@ -237,7 +237,7 @@ function showFigures({ t, data }) {
   previous = { t, data };
 }
 
-sockeye.sub("$sys/stats", { slow: "latest" }, message => { showFigures(message); if (channel.startsWith("$sys/")) add(message); })
+sockeye.sub("$sys/stats", { slow: "latest" }, message => { showFigures(message); if (matches(channel, "$sys/stats")) add(message); })
   .catch(error => { byId("no-figures").textContent = `This server does not show its figures here: ${error.why ?? error.message}`; });
 
 // ---------------------------------------------------------------------------------------------- how to reach the channel
