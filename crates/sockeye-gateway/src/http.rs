@@ -253,9 +253,9 @@ impl Http {
         {
             return self.refuse_request_over(client, &head, over, cx);
         }
-        let action = match admitted {
-            Ok(()) => self.check_rights(client, route(&head, cx), cx),
-            Err(refusal) => Action::Answer(refusal),
+        let (action, expires_ms) = match admitted {
+            Ok(expires_ms) => (self.check_rights(client, route(&head, cx), cx), expires_ms),
+            Err(refusal) => (Action::Answer(refusal), None),
         };
         let action = match action {
             Action::Publish { .. } => action,
@@ -273,6 +273,9 @@ impl Http {
                 }
             }
         };
+        if let Some(expires_ms) = expires_ms.filter(|_| action.lasts()) {
+            token::keep_end(client, expires_ms, cx);
+        }
         match action {
             Action::Answer(reply) => self.answer(client, &reply, cx),
             Action::Publish { channel, content, key } => {

@@ -34,6 +34,16 @@ pub(crate) enum Action {
     Raw { handshake: Handshake, channel: String, publishes: bool, subscribe: Option<Subscribe> },
 }
 
+impl Action {
+    /// Says whether it goes on after it was answered.
+    pub(crate) fn lasts(&self) -> bool {
+        match self {
+            Action::Events { .. } | Action::Objects { .. } | Action::Echo { .. } | Action::Raw { .. } => true,
+            Action::Answer(_) | Action::Publish { .. } | Action::History { .. } => false,
+        }
+    }
+}
+
 /// A WebSocket handshake that can be answered.
 #[derive(Debug)]
 pub(crate) struct Handshake {

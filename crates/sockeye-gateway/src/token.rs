@@ -38,17 +38,18 @@ const SUBPROTOCOL_TOKEN: &str = "bearer.";
 /// What a refused token is answered with, whatever is wrong with it.
 pub(crate) const REFUSED: &str = "the token was refused";
 
-/// Lets a request in, and makes its connection what its token says, for as long as the request lasts. Counts in `refused`
-/// how many tokens were refused in a row.
+/// Lets a request in, and makes its connection what its token says. Counts in `refused` how many tokens were refused in a
+/// row. What is answered at once is not cut off when the token ends; for a stream or a socket, see [`keep_end`], which
+/// takes what this returns.
 pub(crate) fn admit(
     client: ClientId,
     head: &RequestHead<'_>,
     transport: Transport,
     refused: &mut u32,
     cx: &mut Context<'_>,
-) -> Result<(), Reply> {
+) -> Result<Option<u64>, Reply> {
     route::check_caller(head, transport, cx)?;
-    let Some(tokens) = cx.site.tokens.as_deref() else { return Ok(()) };
+    let Some(tokens) = cx.site.tokens.as_deref() else { return Ok(None) };
     let token = find(head).map_err(|why| {
         let challenge = "Bearer realm=\"sockeye\", error=\"invalid_request\"";
         Reply::error(Code::BadRequest, why).with("WWW-Authenticate", challenge)
@@ -57,7 +58,7 @@ pub(crate) fn admit(
         // The request before this one on the same connection may have shown a token.
         let anonymous = cx.hub.anonymous().cloned();
         cx.hub.authorize(client, anonymous, cx.now);
-        return check_page(client, head, cx);
+        return check_page(client, head, cx).map(|()| None);
     };
     let Some(mut identity) = tokens.verify(&token, cx.now) else {
         *refused += 1;
@@ -65,13 +66,17 @@ pub(crate) fn admit(
             .with("WWW-Authenticate", "Bearer realm=\"sockeye\", error=\"invalid_token\""));
     };
     *refused = 0;
-    // What is answered at once is not cut off later; a stream or a socket is.
-    let lasts = head.header("upgrade").is_some() || route::accepts(head, "text/event-stream");
-    if !lasts {
-        identity.expires_ms = None;
-    }
+    let expires_ms = identity.expires_ms.take();
     cx.hub.authorize(client, Some(Arc::new(identity)), cx.now);
-    check_page(client, head, cx)
+    check_page(client, head, cx).map(|()| expires_ms)
+}
+
+/// What the request asks for lasts: it ends with the token that was shown for it.
+pub(crate) fn keep_end(client: ClientId, expires_ms: u64, cx: &mut Context<'_>) {
+    if let Some(identity) = cx.hub.identity(client) {
+        let identity = Identity { expires_ms: Some(expires_ms), ..(**identity).clone() };
+        cx.hub.authorize(client, Some(Arc::new(identity)), cx.now);
+    }
 }
 
 /// The figures are for those who may hear them, too.

@@ -215,6 +215,32 @@ fn a_token_that_ends_is_announced_then_ends_the_connection_unless_renewed() {
 }
 
 #[test]
+fn a_request_is_answered_though_its_token_ends_whatever_else_its_client_could_take() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = start(folder.path(), "");
+    let token = ana(0.5);
+    let mut posts: Vec<Http> = ["Accept: application/json, text/event-stream", "Upgrade: h2c"]
+        .map(|header| {
+            let mut http = server.http();
+            let head = format!(
+                "POST /ch/chat/1 HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n{header}\r\n\
+                 Content-Length: 6\r\n\r\nabc"
+            );
+            http.send(head.as_bytes());
+            http
+        })
+        .into();
+    let mut lines = server.lines();
+    lines.send(&format!(r#"{{"auth":"{token}"}}"#));
+    while lines.receive() != json!({ "bye": "expired" }) {}
+
+    for http in &mut posts {
+        http.send(b"def");
+        assert_eq!(http.receive().status, 200);
+    }
+}
+
+#[test]
 fn another_token_on_the_same_connection_ends_what_it_does_not_allow() {
     let folder = tempfile::tempdir().unwrap();
     let server = start(folder.path(), "");
