@@ -4,7 +4,7 @@
 //! absent: who is lent one, and the rates of that (`mod.rs`).
 
 use sockeye_hub::{ClientId, ClientSetup, Hub, Now, Publish, Tag};
-use sockeye_wire::json::{BadRequest, Code, Payload, Request, Verb};
+use sockeye_wire::json::{BadRequest, Payload, Request};
 
 use super::gram::encode;
 use super::{AMPLIFICATION_MAX, Datagrams, carry_out, protocol_of};
@@ -63,25 +63,16 @@ impl Datagrams {
         }
     }
 
-    /// Lets a helper carry out a request, and answers it now or when another shard has.
+    /// Lets a helper carry out a request, and answers it now or when another shard has. A helper is nobody, and stays nobody:
+    /// what would make it somebody, or last, needs a session (see `needs_session`).
     pub(super) fn lend_helper(
         &mut self,
         source: &Source,
         bytes_max: usize,
-        mut request: Result<Request<'_>, BadRequest>,
+        request: Result<Request<'_>, BadRequest>,
         mail: &mut Mail,
         cx: &mut Context<'_>,
     ) {
-        // A helper is nobody, and stays nobody: who wants to be somebody has a session.
-        match &mut request {
-            Ok(Request { verb: Verb::Hello { token, .. }, .. }) => *token = None,
-            Ok(Request { verb: Verb::Auth { .. }, id }) => {
-                let id = id.map(|id| id.as_str().into());
-                let why = "a token is kept by a session, and there is none".into();
-                request = Err(BadRequest { id, code: Code::BadRequest, why, unreadable: false });
-            }
-            _ => {}
-        }
         let Some(index) = self.free_helper(cx) else {
             self.counts.of(source.peer.kind()).dropped += 1;
             return;

@@ -177,7 +177,7 @@ impl Datagrams {
     ) {
         let bytes_max = input_bytes.saturating_mul(AMPLIFICATION_MAX);
         match &request {
-            Ok(Request { verb: Verb::Subscribe { .. } | Verb::Auth { .. }, .. }) => {
+            Ok(request) if needs_session(request) => {
                 self.give_cookie(source, bytes_max, mail, cx.now);
             }
             _ => {
@@ -220,9 +220,7 @@ impl Datagrams {
         } else if !self.admits(source, input_bytes, true, cx.now) {
             return;
         }
-        if session.is_none()
-            && matches!(&request, Ok(Request { verb: Verb::Subscribe { .. } | Verb::Auth { .. }, .. }))
-        {
+        if session.is_none() && request.as_ref().is_ok_and(needs_session) {
             session = self.open(source, cx);
             if session.is_none() {
                 let id = request.as_ref().ok().and_then(|request| request.id);
@@ -475,6 +473,11 @@ fn carry_out(
         Ok(request) => request::carry_out(&mut objects, client, request, cx),
         Err(bad) => request::refuse_counted(&mut objects, client, &bad, cx),
     };
+}
+
+/// Whether a request makes its sender somebody, or is answered again and again: only a session keeps either.
+fn needs_session(request: &Request<'_>) -> bool {
+    matches!(request.verb, Verb::Subscribe { .. } | Verb::Auth { .. } | Verb::Hello { token: Some(_), .. })
 }
 
 /// What is spoken, for the tally.

@@ -346,12 +346,16 @@ fn datagrams_do_what_rights_allow_and_lend_them_to_nobody() {
             let answer = known.answer(&format!(r#""sub":"{name}","id":3"#));
             assert_eq!(outcome(&answer), grant.hearing(name), "{who} sub {name}: {answer}");
         }
-        // Whoever comes from another address is nobody, whatever he says to be.
+        // `hello` shows a token as `auth` does, and one that is forged is not passed over.
         let mut other = Datagrams::connect(&server);
+        assert_eq!(outcome(&other.answer(r#""hello":1,"token":"forged","id":4"#)), "unauthorized", "{who}");
         if let Some((_, token)) = grant.token {
-            other.answer(&format!(r#""hello":1,"token":"{token}","id":4"#));
+            let shown = other.answer(&format!(r#""hello":1,"token":"{token}","id":4"#));
+            assert_eq!(shown["ok"], 4, "{who}: {shown}");
         }
-        assert_eq!(outcome(&other.answer(r#""pub":"chat/1","data":"x","id":5"#)), "unauthorized", "{who}");
+        let sent = other.answer(r#""pub":"chat/1","data":"x","id":5"#);
+        assert_eq!(outcome(&sent), grant.publishing("chat/1"), "{who}");
+        // Whoever comes from another address is nobody.
         let mut nobody = Datagrams::connect(&server);
         assert_eq!(outcome(&nobody.answer(r#""pub":"own/ana","data":"x","id":6"#)), "unauthorized", "{who}");
     }
