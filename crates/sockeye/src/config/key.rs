@@ -98,7 +98,7 @@ keys! {
     "limits.drain_reconnect_max", Time, server.drain_reconnect_max_ms, "... and at most this.";
     "limits.datagram_sessions_max", Count, connection.datagram_sessions_max, "Subscribers by datagrams, on each shard. Above it: too_many.";
     "limits.datagram_session_timeout", Time, connection.datagram_session_timeout_ms, "A subscriber by datagrams from whom no valid cookie came for this long is forgotten.";
-    "limits.datagram_message_bytes_max", Bytes, connection.datagram_message_bytes_max, "The longest message sent as one datagram, envelope included. A longer one is announced as a gap: too_large.";
+    "limits.datagram_message_bytes_max", Bytes, connection.datagram_message_bytes_max, "The longest message sent as one datagram, envelope included; at most 65507 bytes. A longer one is announced as a gap: too_large.";
     "limits.datagram_buffer_bytes", Bytes, server.datagram_buffer_bytes, "Datagrams that the kernel is asked to hold unread, for each socket; it grants at most net.core.rmem_max. More is lost, and counted.";
     "limits.handshake_timeout", Time, server.handshake_timeout_ms, "A TLS handshake must be done within this time of its first byte, else the connection is closed.";
     "limits.unsent_bytes_max", Bytes, server.unsent_bytes_max, "Unsent bytes that the kernel takes for one TCP connection (TCP_NOTSENT_LOWAT). More wait in the outbox.";

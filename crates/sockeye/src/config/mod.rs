@@ -129,6 +129,9 @@ pub struct Overrides {
     pub self_signed: bool,
 }
 
+/// What the longest UDP datagram over IPv4 carries: 65,535 bytes without the headers of both (RFC 768, RFC 791).
+const UDP_BYTES_MAX: usize = 65_507;
+
 impl Config {
     /// Reads the file, if one is given, lays the flags over it, and checks the whole.
     ///
@@ -233,6 +236,16 @@ impl Config {
             return Err(ConfigError::whole(
                 "limits.drain_reconnect_min",
                 "is greater than limits.drain_reconnect_max",
+            ));
+        }
+        let datagram_bytes_max = UDP_BYTES_MAX.min(self.server.datagram_buffer_bytes);
+        if self.connection.datagram_message_bytes_max > datagram_bytes_max {
+            return Err(ConfigError::whole(
+                "limits.datagram_message_bytes_max",
+                format!(
+                    "no datagram carries so much: at most {datagram_bytes_max} bytes, which are those of UDP over IPv4 \
+                     ({UDP_BYTES_MAX}), or limits.datagram_buffer_bytes where that is less"
+                ),
             ));
         }
         if self.connection.ping_interval_ms >= self.connection.silence_timeout_ms {

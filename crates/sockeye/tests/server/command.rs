@@ -197,6 +197,11 @@ fn a_mistake_is_named_with_what_is_allowed() {
         ("listen = [\"udp:[::1]:1\", \"udp::1\"]\nopen = true", ["udp:[::1]:1", "leave one"]),
         ("listen = [\"unix:@name\"]", ["unix:@name", "paths only"]),
         ("listen = [\"tcp:127.0.0.1:1?ttl=3\"]", ["ttl", "leave it out"]),
+        ("limits.datagram_message_bytes_max = \"65508B\"", ["limits.datagram_message_bytes_max", "65507"]),
+        (
+            "limits.datagram_message_bytes_max = \"8KiB\"\nlimits.datagram_buffer_bytes = \"4KiB\"",
+            ["limits.datagram_message_bytes_max", "4096"],
+        ),
         ("names = [\"http://chat.example\"]", ["names", "without scheme"]),
         ("names = [\"chat.example:8080\"]", ["chat.example:8080", "port"]),
         ("origins = [\"app.example\"]", ["origins", "https://"]),
