@@ -4,18 +4,19 @@
 //! address says so. Deliberately absent: connected sockets. One socket hears all peers, and its answers come from the
 //! address that they asked.
 
-use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use socket2::{Domain, Protocol, Socket, Type};
 
 use super::listen::{
-    ListenError, Listening, Order, check, ipv4_besides, is_passed, listen_beside, listen_each, refused,
+    ListenError, Listening, Order, UnixFile, check, ipv4_besides, is_passed, listen_beside, listen_each,
+    refused,
 };
+use super::socket_file::SocketFile;
 use crate::address::{Address, Base, UnixName};
 use crate::config::{Config, ServerLimits};
 
@@ -29,22 +30,10 @@ pub(super) enum DatagramSocket {
     Unix(UnixDatagramSocket),
 }
 
-/// A Unix-domain datagram socket and its path, which goes when it goes.
+/// A Unix-domain datagram socket.
 pub(super) struct UnixDatagramSocket {
     pub(super) socket: mio::net::UnixDatagram,
-    /// One that was passed may have none.
-    path: Option<PathBuf>,
-    /// Somebody else made it, and it outlives us.
-    was_passed: bool,
-}
-
-impl Drop for UnixDatagramSocket {
-    fn drop(&mut self) {
-        if let Some(path) = self.path.as_ref().filter(|_| !self.was_passed) {
-            // If somebody removed it already, that was what we were about to do.
-            let _ = fs::remove_file(path);
-        }
-    }
+    file: UnixFile,
 }
 
 impl AsFd for DatagramSocket {
@@ -63,10 +52,10 @@ impl DatagramSocket {
             DatagramSocket::Udp(udp) | DatagramSocket::PassedUdp(udp) => {
                 udp.local_addr().map_or_else(|_| "udp:?".into(), |local| format!("udp:{local}"))
             }
-            DatagramSocket::Unix(UnixDatagramSocket { path: Some(path), .. }) => {
-                format!("unixgram:{}", path.display())
-            }
-            DatagramSocket::Unix(_) => "unixgram:?".into(),
+            DatagramSocket::Unix(unix) => unix
+                .file
+                .path()
+                .map_or_else(|| "unixgram:?".into(), |path| format!("unixgram:{}", path.display())),
         }
     }
 
@@ -124,7 +113,7 @@ impl DatagramSocket {
         let socket = Socket::from(socket);
         set_options(&socket, limits)?;
         let socket = mio::net::UnixDatagram::from_std(socket.into());
-        Ok(DatagramSocket::Unix(UnixDatagramSocket { socket, path, was_passed: true }))
+        Ok(DatagramSocket::Unix(UnixDatagramSocket { socket, file: UnixFile::Passed(path) }))
     }
 }
 
@@ -237,19 +226,11 @@ fn bind_udp(address: SocketAddr, limits: &ServerLimits, order: Order) -> io::Res
 }
 
 fn bind_unix(path: &Path, limits: &ServerLimits) -> io::Result<UnixDatagramSocket> {
-    let socket = Socket::new(Domain::UNIX, Type::DGRAM.nonblocking().cloexec(), None)?;
-    set_options(&socket, limits)?;
-    let address = SockAddr::unix(path)?;
-    if let Err(error) = socket.bind(&address) {
-        if error.kind() != io::ErrorKind::AddrInUse || !is_stale(path)? {
-            return Err(error);
-        }
-        // Its server was killed: nobody receives behind this path any more.
-        fs::remove_file(path)?;
-        socket.bind(&address)?;
-    }
-    let socket = mio::net::UnixDatagram::from_std(socket.into());
-    Ok(UnixDatagramSocket { socket, path: Some(path.to_owned()), was_passed: false })
+    let (socket, file) = SocketFile::bind(path, Type::DGRAM, |socket| set_options(socket, limits))?;
+    Ok(UnixDatagramSocket {
+        socket: mio::net::UnixDatagram::from_std(socket.into()),
+        file: UnixFile::Ours(file),
+    })
 }
 
 fn set_options(socket: &Socket, limits: &ServerLimits) -> io::Result<()> {
@@ -257,14 +238,4 @@ fn set_options(socket: &Socket, limits: &ServerLimits) -> io::Result<()> {
     socket.set_recv_buffer_size(limits.datagram_buffer_bytes)?;
     // On Unix, what is sent stays in our buffer until it is read.
     socket.set_send_buffer_size(limits.datagram_buffer_bytes)
-}
-
-/// Says whether a socket file is left over: it is a socket, and connecting to it is refused.
-fn is_stale(path: &Path) -> io::Result<bool> {
-    use std::os::unix::fs::FileTypeExt as _;
-    if !fs::symlink_metadata(path)?.file_type().is_socket() {
-        return Err(io::ErrorKind::AlreadyExists.into());
-    }
-    let connected = UnixDatagram::unbound()?.connect(path);
-    Ok(matches!(connected, Err(error) if error.kind() == io::ErrorKind::ConnectionRefused))
 }

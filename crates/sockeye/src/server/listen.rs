@@ -1,14 +1,14 @@
 //! Listening sockets: bound once, with the options that every accepted connection inherits.
 
-use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 use std::os::fd::AsFd;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+
+use super::socket_file::SocketFile;
 
 use crate::address::{Address, Base, HostPort, UnixName};
 use crate::config::{ServerLimits, check_address};
@@ -23,20 +23,25 @@ pub enum Listening {
     Unix(UnixListening),
 }
 
-/// A Unix-domain listener and its path, which goes when it goes.
+/// A Unix-domain listener.
 pub struct UnixListening {
     pub(super) socket: mio::net::UnixListener,
-    /// One that was passed may have none.
-    path: Option<PathBuf>,
-    /// Somebody else made it, and it outlives us.
-    was_passed: bool,
+    file: UnixFile,
 }
 
-impl Drop for UnixListening {
-    fn drop(&mut self) {
-        if let Some(path) = self.path.as_ref().filter(|_| !self.was_passed) {
-            // If somebody removed it already, that was what we were about to do.
-            let _ = fs::remove_file(path);
+/// Where a Unix-domain socket is.
+pub(super) enum UnixFile {
+    /// It was made here, and goes when this goes.
+    Ours(SocketFile),
+    /// Somebody else made it, and it outlives us. It may have none.
+    Passed(Option<PathBuf>),
+}
+
+impl UnixFile {
+    pub(super) fn path(&self) -> Option<&Path> {
+        match self {
+            UnixFile::Ours(file) => Some(file.path()),
+            UnixFile::Passed(path) => path.as_deref(),
         }
     }
 }
@@ -152,8 +157,9 @@ impl Listening {
             Listening::Tcp(tcp) | Listening::PassedTcp(tcp) => {
                 tcp.local_addr().map_or_else(|_| "tcp:?".into(), |local| format!("tcp:{local}"))
             }
-            Listening::Unix(UnixListening { path: Some(path), .. }) => format!("unix:{}", path.display()),
-            Listening::Unix(_) => "unix:?".into(),
+            Listening::Unix(unix) => {
+                unix.file.path().map_or_else(|| "unix:?".into(), |path| format!("unix:{}", path.display()))
+            }
         }
     }
 
@@ -276,7 +282,7 @@ pub(super) fn listen_passed_unix(
     path: Option<PathBuf>,
 ) -> Listening {
     let socket = mio::net::UnixListener::from_std(socket);
-    Listening::Unix(UnixListening { socket, path, was_passed: true })
+    Listening::Unix(UnixListening { socket, file: UnixFile::Passed(path) })
 }
 
 /// Options that every accepted connection inherits, so that they cost nothing there.
@@ -295,29 +301,9 @@ fn set_inherited_options(socket: &Socket, limits: &ServerLimits) -> io::Result<(
 }
 
 fn listen_unix(path: &Path, limits: &ServerLimits) -> io::Result<UnixListening> {
-    let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None)?;
-    let address = SockAddr::unix(path)?;
-    if let Err(error) = socket.bind(&address) {
-        if error.kind() != io::ErrorKind::AddrInUse || !is_stale(path)? {
-            return Err(error);
-        }
-        // Its server was killed: nobody listens behind this path any more.
-        fs::remove_file(path)?;
-        socket.bind(&address)?;
-    }
-    socket.listen(limits.backlog_max)?;
+    let (socket, file) = SocketFile::bind(path, Type::STREAM, |socket| socket.listen(limits.backlog_max))?;
     let socket: std::os::unix::net::UnixListener = socket.into();
-    let socket = mio::net::UnixListener::from_std(socket);
-    Ok(UnixListening { socket, path: Some(path.to_owned()), was_passed: false })
-}
-
-/// Says whether a socket file is left over: it is a socket, and connecting to it is refused.
-fn is_stale(path: &Path) -> io::Result<bool> {
-    use std::os::unix::fs::FileTypeExt as _;
-    if !fs::symlink_metadata(path)?.file_type().is_socket() {
-        return Err(io::ErrorKind::AlreadyExists.into());
-    }
-    Ok(matches!(UnixStream::connect(path), Err(error) if error.kind() == io::ErrorKind::ConnectionRefused))
+    Ok(UnixListening { socket: mio::net::UnixListener::from_std(socket), file: UnixFile::Ours(file) })
 }
 
 fn is_family_missing(error: &io::Error) -> bool {

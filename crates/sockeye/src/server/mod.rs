@@ -28,6 +28,7 @@ mod peer;
 mod post;
 mod serve;
 mod shard;
+mod socket_file;
 mod stamp;
 mod steward;
 mod timer;
