@@ -11,7 +11,7 @@
 //!   ending:  No ──> AfterOutput (what is queued is still written) ──> the shell closes
 //! ```
 
-use sockeye_hub::{ClientId, Hub, Item, Message, Now};
+use sockeye_hub::{ClientId, Hub, Item, Message, Notice, Now};
 use sockeye_wire::json::{self, Code};
 use sockeye_wire::websocket::{self, Opcode};
 
@@ -431,7 +431,13 @@ impl Connection {
                         self.end_at(Ending::AfterOutput, "denied", now, limits);
                     }
                 }
-                State::Events(form) => request::frame(*form, out, 0, |out| answer::write_notice(out, notice)),
+                State::Events(form) => {
+                    request::frame(*form, out, 0, |out| answer::write_notice(out, notice));
+                    // It has this one subscription only.
+                    if matches!(**notice, Notice::Ended { .. }) {
+                        self.end_at(Ending::AfterOutput, "denied", now, limits);
+                    }
+                }
                 State::Lines(_) => {
                     request::frame(Form::Line, out, 0, |out| answer::write_notice(out, notice))
                 }

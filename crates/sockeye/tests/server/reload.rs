@@ -183,6 +183,8 @@ fn a_right_that_is_taken_away_ends_what_is_heard_by_it_on_every_connection() {
     assert_eq!(anonymous.receive()["code"], "denied");
     let said = std::iter::repeat_with(|| events.event().1).find(|said| said.get("code").is_some()).unwrap();
     assert_eq!(said["code"], "denied");
+    // It has no other subscription, and its reader shall not wait for what will not come.
+    events.ended();
     // What is left goes on, and what was taken is refused.
     assert_eq!(lines.ask(r#"{"pub":"chat/1","data":"x","id":3}"#)["code"], "denied");
     lines.send(r#"{"pub":"kept","data":"still heard"}"#);
