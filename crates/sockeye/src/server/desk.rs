@@ -413,7 +413,14 @@ impl Desk {
 
     /// Tells those who hear it what has become of a connection.
     #[inline]
-    pub(super) fn tell_client(&mut self, peer: &Peer<impl Stream>, event: ClientEvent) {
+    pub(super) fn tell_client(&mut self, peer: &mut Peer<impl Stream>, event: ClientEvent) {
+        // Whom nobody was told of does not go, either: it showed no PROXY header, or one from where too many are.
+        match event {
+            ClientEvent::Connected => peer.is_told = true,
+            ClientEvent::Speaks(_) => {}
+            ClientEvent::Disconnected(..) if !peer.is_told => return,
+            ClientEvent::Disconnected(..) => {}
+        }
         if self.chronicle.heard {
             let bound = (self.server_limits.events_per_second_max, self.now);
             self.chronicle.tell_client(&mut self.hub, peer.client(), peer.address, event, bound);

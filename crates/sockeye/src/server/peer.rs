@@ -30,6 +30,8 @@ pub(super) struct Peer<S> {
     apart: bool,
     /// It must begin with a PROXY header, which has not come yet.
     pub(super) owes_header: bool,
+    /// Those who hear of clients were told that it has come.
+    pub(super) is_told: bool,
     /// When the wheel will bring this peer up at the latest (`u64::MAX`: it is not in the wheel).
     pub(super) armed_ms: u64,
     pub(super) machine: Connection,
@@ -64,6 +66,7 @@ impl<S> Peer<S> {
             holds: false,
             apart: owes_header || standing.as_ref().is_some_and(|standing| standing.is_metered()),
             owes_header,
+            is_told: false,
             standing,
             readable: false,
             ended_edge: false,

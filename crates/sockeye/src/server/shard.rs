@@ -377,7 +377,8 @@ impl<K: Kernel> Shard<K> {
             self.desk.figures.changed(before, after);
         }
         self.desk.figures.closed(peer.machine.protocol(), why);
-        self.desk.tell_client(&peer, ClientEvent::Disconnected(peer.machine.protocol(), why));
+        let gone = ClientEvent::Disconnected(peer.machine.protocol(), why);
+        self.desk.tell_client(&mut peer, gone);
         let error = error.map(tracing::field::display);
         debug!(parent: &peer.span, why, error, remark = peer.stream.remark(), "closed");
         if let Some(standing) = &mut peer.standing {
