@@ -245,7 +245,12 @@ impl Socket {
                 if objects.take_paused() {
                     return Outcome::Paused;
                 }
-                say_close(client, close::POLICY, "too many unreadable messages in a row", cx)
+                say_close(
+                    client,
+                    close::POLICY,
+                    "too many messages in a row that were unreadable, or showed a token that was refused",
+                    cx,
+                )
             }
             Mode::Raw(raw) if !raw.publishes => {
                 say_close(client, close::POLICY, "this socket was opened to hear only (pub=0)", cx)

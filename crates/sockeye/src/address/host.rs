@@ -2,6 +2,7 @@
 //!
 //! Deliberately absent: looking names up, which is the business of whoever connects or listens.
 
+use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::fmt;
 use std::io;
@@ -50,19 +51,23 @@ impl HostPort {
     pub(super) fn parse(text: &str, default_port: Option<u16>) -> Result<HostPort, &'static str> {
         let (host, port) = if let Some(rest) = text.strip_prefix('[') {
             let (host, after) = rest.split_once(']').ok_or("the bracket of an IPv6 address is not closed")?;
-            let address = host.split_once('%').map_or(host, |(address, _)| address);
+            let (address, zone) = host.split_once('%').map_or((host, None), |(ip, zone)| (ip, Some(zone)));
             address.parse::<Ipv6Addr>().map_err(|_| "what stands in brackets is not an IPv6 address")?;
+            // RFC 6874, 2: in a URI the percent sign before the zone is written `%25`. Alone it is the zone 25 (RFC 4007, 11).
+            let zone =
+                zone.map(|zone| zone.strip_prefix("25").filter(|zone| !zone.is_empty()).unwrap_or(zone));
+            let host = zone.map_or_else(|| address.to_owned(), |zone| format!("{address}%{zone}"));
             match after.strip_prefix(':') {
                 None if !after.is_empty() => return Err("behind the bracket comes :PORT"),
-                port => (host, port),
+                port => (Cow::Owned(host), port),
             }
         } else {
             match text.rsplit_once(':') {
                 Some((host, _)) if host.contains(':') => {
                     return Err("an IPv6 address stands in brackets: tcp:[::1]:7625");
                 }
-                Some((host, port)) => (host, Some(port)),
-                None => (text, None),
+                Some((host, port)) => (Cow::Borrowed(host), Some(port)),
+                None => (Cow::Borrowed(text), None),
             }
         };
         let is_odd = |character: char| {
@@ -81,7 +86,7 @@ impl HostPort {
                 return Err("a port is missing: write HOST:PORT, for example 127.0.0.1:7625");
             }
         };
-        Ok(HostPort::new(host, port))
+        Ok(HostPort::new(host.into_owned(), port))
     }
 
     /// The host as an IP address, if it is one and has no zone.

@@ -57,6 +57,9 @@ fn addresses_are_written_as_they_are_read() {
 fn what_may_be_left_out_is_filled_in() {
     for (short, long) in [
         ("ws:localhost", "ws://localhost:80/"),
+        // RFC 6874: the zone of a URI.
+        ("ws://[fe80::1%25eth0]:80/", "ws://[fe80::1%eth0]:80/"),
+        ("tcp:[fe80::1%25]:80", "tcp:[fe80::1%25]:80"),
         ("wss://example.org?a=b", "wss://example.org:443/?a=b"),
         ("tcp://h:1", "tcp:h:1"),
         ("tcp:*:1", "tcp::1"),

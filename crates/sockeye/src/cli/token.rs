@@ -16,6 +16,7 @@ use crate::address::Source;
 use crate::address::unit::parse_milliseconds;
 use crate::config::Grant;
 use crate::net::ErrorKind;
+use crate::server::{NO_USER, is_user};
 
 /// Make a signed token (a JWT by HS256) for a server whose auth.secrets has the same secret
 #[derive(Debug, Args)]
@@ -64,6 +65,14 @@ impl Token {
         }
         let grant = Grant { publish: self.publish, hear: self.hear, admin: self.admin };
         grant.rights().map_err(usage)?;
+        if self.expires == 0 {
+            return Err(usage(
+                "--expires: a token that is good for no time is refused by every server".into(),
+            ));
+        }
+        if let Some(user) = self.user.as_deref().filter(|user| !is_user(user)) {
+            return Err(usage(format!("--user: {user:?} {NO_USER}")));
+        }
 
         let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
         let expires_ms = u64::try_from(now_ms.as_millis()).unwrap_or(u64::MAX).saturating_add(self.expires);

@@ -191,7 +191,12 @@ impl Config {
                 .map_err(|why| ConfigError::whole("listen", format!("{address}: {why}")))?;
         }
         for name in &self.names {
-            if name.contains('/') || name.contains(':') && !name.starts_with('[') {
+            let is_odd = |character: char| character.is_whitespace() || character.is_control();
+            if name.is_empty()
+                || name.contains(is_odd)
+                || name.contains('/')
+                || name.contains(':') && !name.starts_with('[')
+            {
                 let why =
                     format!("{name:?} is no host name: give it without scheme and port, as in chat.example");
                 return Err(ConfigError::whole("names", why));

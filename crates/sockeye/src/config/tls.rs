@@ -133,6 +133,12 @@ impl TlsConfig {
                 "is \"required\", but there is no certificate: add [[tls.certificates]], or try with --self-signed",
             ));
         }
+        if !self.is_on() && (self.client_ca.is_some() || self.client_certificate != ClientCertificate::None) {
+            return Err(ConfigError::whole(
+                "tls.client_ca",
+                "is for TLS, and there is no certificate to speak it with: add [[tls.certificates]], or leave it out",
+            ));
+        }
         if self.client_certificate != ClientCertificate::None && self.client_ca.is_none() {
             return Err(ConfigError::whole(
                 "tls.client_ca",

@@ -43,4 +43,5 @@ pub use shard::{Setup, Shard};
 pub use stamp::Stamps;
 pub use steward::{Orders, Reloading};
 pub use tls::{Tls, TlsError};
+pub(crate) use token::{NO_USER, is_user};
 pub use token::{TokenError, Tokens};

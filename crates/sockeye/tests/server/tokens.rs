@@ -513,6 +513,9 @@ fn the_commands_make_tokens_and_show_them() {
         &["token", "--secret", "env:SOCKEYE_NO_SUCH_VARIABLE"],
         &["token", "--secret", &secret, "--publish", "a/#/b"],
         &["token", "--secret", &secret, "--expires", "soon"],
+        &["token", "--secret", &secret, "--expires", "0s"],
+        &["token", "--secret", &secret, "--user", ""],
+        &["token", "--secret", &secret, "--user", &"u".repeat(257)],
     ] {
         assert_eq!(run(flags, b"").code, 2, "{flags:?}");
     }

@@ -18,6 +18,8 @@ use crate::config::{Auth, Grant, StaticToken, TokenText, read_token_file};
 
 /// The longest user's name. Longer: the token is refused.
 const USER_BYTES_MAX: usize = 256;
+/// What is said of a text that is none.
+pub(crate) const NO_USER: &str = "cannot be a user's name: 1 to 256 bytes, no control characters";
 /// Patterns that one token may carry. More: it is refused.
 const PATTERNS_MAX: usize = 256;
 
@@ -114,11 +116,7 @@ impl Keyring {
             grant.add(known);
         }
         let user = match &token.user {
-            Some(user) => Some(check_user(user).ok_or_else(|| {
-                wrong(format!(
-                    "{user:?} cannot be a user's name: 1 to {USER_BYTES_MAX} bytes, no control characters"
-                ))
-            })?),
+            Some(user) => Some(check_user(user).ok_or_else(|| wrong(format!("{user:?} {NO_USER}")))?),
             None => None,
         };
         let rights = self.share(grant.rights().map_err(wrong)?);
@@ -235,8 +233,12 @@ impl Keyring {
 
 /// A user's name, if it is one.
 fn check_user(user: &str) -> Option<Arc<str>> {
-    let is_name = !user.is_empty() && user.len() <= USER_BYTES_MAX && !user.chars().any(char::is_control);
-    is_name.then(|| user.into())
+    is_user(user).then(|| user.into())
+}
+
+/// Whether a text can be a user's name.
+pub(crate) fn is_user(text: &str) -> bool {
+    !text.is_empty() && text.len() <= USER_BYTES_MAX && !text.chars().any(char::is_control)
 }
 
 /// RFC 7519, 2: seconds, perhaps with a fraction.

@@ -22,6 +22,7 @@ use super::stamp::Stamps;
 use crate::address::Source;
 use crate::config::Auth;
 use keyring::Keyring;
+pub(crate) use keyring::{NO_USER, is_user};
 
 /// Why tokens cannot be checked.
 #[derive(Debug, thiserror::Error)]
