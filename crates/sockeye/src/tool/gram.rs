@@ -10,9 +10,8 @@ use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr as UnixAddress, UnixDatagram};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
-
 use super::ToolError;
+use super::said::Said;
 use crate::address::{Address, Base};
 
 /// An unanswered request is repeated after this.
@@ -83,7 +82,7 @@ impl Grams {
                 let buffer = vec![0; DATAGRAM_BYTES_MAX];
                 let mut grams =
                     Grams { address: address.clone(), socket, cookie: None, is_met: false, buffer };
-                grams.ask("\"ping\":0", |said| said.get("pong").is_some())?;
+                grams.ask("\"ping\":0", |said, _| said.pong.is_some())?;
                 grams.is_met = true;
                 Ok(grams)
             });
@@ -102,7 +101,7 @@ impl Grams {
     pub(super) fn show(&mut self, token: Option<&str>) -> Result<(), ToolError> {
         let Some(token) = token else { return Ok(()) };
         let fields = format!("\"auth\":{},\"id\":0", serde_json::json!(token));
-        self.ask(&fields, |said| said.get("ok").and_then(Value::as_u64) == Some(0)).map(|_| ())
+        self.ask(&fields, |said, _| said.is_done(0))
     }
 
     /// Sends the fields of a request, with the cookie if there is one.
@@ -133,25 +132,29 @@ impl Grams {
         }
     }
 
-    /// Sends a request again and again until something comes that answers it, or refuses it.
+    /// Sends a request again and again until something comes that answers it, or refuses it. What is asked whether it does
+    /// is given the object and how it was written.
     ///
     /// # Errors
     /// When nothing comes in time, or an error of the server does.
     pub(super) fn ask(
         &mut self,
         fields: &str,
-        mut is_answer: impl FnMut(&Value) -> bool,
-    ) -> Result<Value, ToolError> {
+        mut is_answer: impl FnMut(&Said<'_>, &[u8]) -> bool,
+    ) -> Result<(), ToolError> {
         for _ in 0..TRIES {
             self.send(fields)?;
             let until = Instant::now() + REPEAT;
-            while let Some((_, said)) = self.receive(until)? {
+            while let Some(object) = self.receive(until)? {
+                let said = Said::read(&self.address, &object)?;
                 if self.takes_cookie(&said) {
                     self.send(fields)?;
-                } else if is_answer(&said) {
-                    return Ok(said);
-                } else if said.get("error").is_some() {
-                    return Err(self.refused(&said));
+                } else if is_answer(&said, &object) {
+                    return Ok(());
+                } else if said.error.is_some()
+                    && let Some(failure) = said.into_failure(&self.address)
+                {
+                    return Err(failure);
                 }
             }
         }
@@ -159,11 +162,11 @@ impl Grams {
         Err(ToolError::TimedOut { address: self.address.clone(), step: "the server's answer", seconds })
     }
 
-    /// The next object that comes until then, as it was written and as a value.
+    /// The next datagram that comes until then.
     ///
     /// # Errors
     /// When nobody receives at the address.
-    pub(super) fn receive(&mut self, until: Instant) -> Result<Option<(Vec<u8>, Value)>, ToolError> {
+    pub(super) fn receive(&mut self, until: Instant) -> Result<Option<Vec<u8>>, ToolError> {
         loop {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -178,12 +181,7 @@ impl Grams {
                 }
             };
             match received {
-                Ok(length) => {
-                    let object = self.buffer[..length].to_vec();
-                    if let Ok(said) = serde_json::from_slice(&object) {
-                        return Ok(Some((object, said)));
-                    }
-                }
+                Ok(length) => return Ok(Some(self.buffer[..length].to_vec())),
                 Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
                     return Ok(None);
                 }
@@ -194,22 +192,13 @@ impl Grams {
     }
 
     /// Takes the cookie that something carries. True when it is nothing but a cookie, which means: ask again.
-    pub(super) fn takes_cookie(&mut self, said: &Value) -> bool {
-        match said.get("cookie").and_then(Value::as_str) {
+    pub(super) fn takes_cookie(&mut self, said: &Said<'_>) -> bool {
+        match &said.cookie {
             Some(cookie) => {
-                self.cookie = Some(cookie.to_owned());
-                said.get("pong").is_none()
+                self.cookie = Some(cookie.clone());
+                said.pong.is_none()
             }
             None => false,
-        }
-    }
-
-    /// The server's words, as an error.
-    pub(super) fn refused(&self, said: &Value) -> ToolError {
-        let word = |key| said.get(key).and_then(Value::as_str).unwrap_or("?");
-        ToolError::Refused {
-            address: self.address.clone(),
-            why: format!("{}: {}", word("code"), word("why")),
         }
     }
 

@@ -13,6 +13,7 @@ use sockeye_wire::line::LineDecoder;
 use sockeye_wire::websocket::{self, Decoder, Deflate, DeflateOffer, Event, MessageKind, Opcode, Role};
 
 use super::ToolError;
+use super::said::Said;
 use super::secure::{self, Secure};
 use crate::address::{Address, Base};
 
@@ -131,14 +132,12 @@ impl Link {
             let Some(object) = self.receive()? else {
                 return Err(self.broken("the server closed it".into()));
             };
-            let Ok(said) = serde_json::from_slice::<serde_json::Value>(&object) else { continue };
-            if said.get("ok").is_some() {
+            let said = Said::read(&self.address, &object)?;
+            if said.ok.is_some() {
                 return self.hurry(false);
             }
-            if said.get("error").is_some() {
-                let text = |name: &str| said[name].as_str().unwrap_or("?").to_owned();
-                let why = format!("{}: {}", text("code"), text("why"));
-                return Err(ToolError::Refused { address: self.address.clone(), why });
+            if let Some(failure) = said.into_failure(&self.address) {
+                return Err(failure);
             }
         }
     }

@@ -4,12 +4,12 @@ use std::io::BufRead;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 
-use serde_json::Value;
 use sockeye_wire::json;
 
 use super::ToolError;
 use super::gram::{Grams, is_datagram, key};
 use super::link::{CONNECT_TIMEOUT, Link, Speaker, timed_out};
+use super::said::Said;
 use crate::address::Address;
 
 /// How many messages may be under way unanswered.
@@ -86,7 +86,7 @@ fn publish_datagrams(
         let fields = request.trim_start_matches('{').strip_suffix('}').expect("it is an object");
         // A repetition that was not needed is known by its key, and publishes nothing.
         let fields = format!("{fields},\"key\":\"{}\"", key());
-        grams.ask(&fields, |said| said.get("ok").and_then(Value::as_u64) == Some(sent)).map(|_| ())
+        grams.ask(&fields, |said, _| said.is_done(sent))
     };
     match payload {
         Payload::One(message) => send(message)?,
@@ -141,21 +141,13 @@ fn read_answers(mut link: Link, answered: &mpsc::SyncSender<Result<(), ToolError
     let address = link.address().clone();
     loop {
         let outcome = match link.receive() {
-            Ok(Some(object)) => match serde_json::from_slice::<Value>(&object) {
-                Ok(answer) if answer.get("ok").is_some() => Ok(()),
-                Ok(answer) if answer.get("error").is_some() => {
-                    let why = format!(
-                        "{}: {}",
-                        answer["code"].as_str().unwrap_or("?"),
-                        answer["why"].as_str().unwrap_or("?")
-                    );
-                    Err(ToolError::Refused { address: address.clone(), why })
-                }
-                Ok(answer) if answer.get("bye").is_some() => {
-                    let why = format!("the server said goodbye: {}", answer["bye"].as_str().unwrap_or("?"));
-                    Err(ToolError::EndedEarly { address: address.clone(), why })
-                }
-                _ => continue,
+            Ok(Some(object)) => match Said::read(&address, &object) {
+                Ok(said) if said.ok.is_some() => Ok(()),
+                Ok(said) => match said.into_failure(&address) {
+                    Some(failure) => Err(failure),
+                    None => continue,
+                },
+                Err(error) => Err(error),
             },
             Ok(None) => {
                 Err(ToolError::EndedEarly { address: address.clone(), why: "the server closed it".into() })

@@ -80,6 +80,13 @@ fn is_odd(character: char) -> bool {
     character.is_control() && !matches!(character, '\n' | '\t')
 }
 
+/// The same for words that others have chosen, on standard error.
+pub(crate) fn harmless(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    push_harmless(&mut out, text, false);
+    out
+}
+
 /// A peer must not be able to move the cursor or rename the window.
 fn push_harmless(out: &mut String, text: &str, keeps_returns: bool) {
     for character in text.chars() {

@@ -4,11 +4,13 @@ use std::collections::{HashMap, VecDeque};
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::json;
+use serde_json::value::RawValue;
 
 use super::ToolError;
 use super::gram::{Grams, is_datagram};
 use super::link::Link;
+use super::said::{Said, or_unknown};
 use crate::address::Address;
 
 /// How messages are written.
@@ -65,21 +67,14 @@ pub fn subscribe(
             is_answered = true;
             link.hurry(false)?;
         }
-        let Ok(said) = serde_json::from_slice::<Value>(&object) else { continue };
-        if said.get("error").is_some() {
-            let why = format!("{}: {}", text(&said["code"]), text(&said["why"]));
-            return Err(ToolError::Refused { address: address.clone(), why });
-        }
-        if let Some(reason) = said.get("bye") {
-            let why = format!("the server said goodbye: {}", text(reason));
-            return Err(ToolError::EndedEarly { address: address.clone(), why });
-        }
-        let is_message = said.get("ch").is_some() && said.get("gap").is_none();
-        match write(&said, &object, is_message, hearing, out).and_then(|()| out.flush()) {
+        let said = Said::read(address, &object)?;
+        let is_message = said.is_message();
+        match write(&said, &object, hearing, out).and_then(|()| out.flush()) {
             Ok(()) => {}
-            // Whoever read our output has heard enough.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
-            Err(source) => return Err(ToolError::Output { what: "cannot write to standard output", source }),
+            Err(error) => return unwritten(address, error),
+        }
+        if let Some(failure) = said.into_failure(address) {
+            return Err(failure);
         }
         heard += u64::from(is_message);
         if Some(heard) == hearing.count {
@@ -117,18 +112,18 @@ fn subscribe_datagrams(
     grams.show(token)?;
     let subscribe = format!("\"sub\":{},\"id\":1", json!(hearing.name));
     let mut positions = HashMap::new();
-    let mut waiting: VecDeque<(Vec<u8>, Value)> = VecDeque::new();
+    let mut waiting: VecDeque<Vec<u8>> = VecDeque::new();
     let mut heard = 0;
     let mut last_heard = Instant::now();
     let mut renewed = None;
     loop {
         if renewed.is_none() {
             // A message may overtake the answer.
-            grams.ask(&subscribe, |said| {
-                if said.get("ch").is_some() {
-                    waiting.push_back((said.to_string().into_bytes(), said.clone()));
+            grams.ask(&subscribe, |said, object| {
+                if said.ch.is_some() {
+                    waiting.push_back(object.to_vec());
                 }
-                said.get("ok").is_some()
+                said.is_done(1)
             })?;
             renewed = Some(Instant::now());
             last_heard = Instant::now();
@@ -138,7 +133,7 @@ fn subscribe_datagrams(
             Some(came) => Some(came),
             None => grams.receive(next)?,
         };
-        let Some((object, said)) = came else {
+        let Some(object) = came else {
             if last_heard.elapsed() > SILENCE_MAX {
                 let why = "the server does not answer any more".into();
                 return Err(ToolError::EndedEarly { address: address.clone(), why });
@@ -148,29 +143,23 @@ fn subscribe_datagrams(
             continue;
         };
         last_heard = Instant::now();
-        if grams.takes_cookie(&said) || said.get("code").is_some_and(|code| code == "gone") {
+        let said = Said::read(address, &object)?;
+        if grams.takes_cookie(&said) || said.code.as_deref() == Some("gone") {
             renewed = None;
             continue;
         }
-        if said.get("error").is_some() {
-            return Err(grams.refused(&said));
-        }
-        if let Some(reason) = said.get("bye") {
-            let why = format!("the server said goodbye: {}", text(reason));
-            return Err(ToolError::EndedEarly { address: address.clone(), why });
-        }
-        let is_message = said.get("ch").is_some() && said.get("gap").is_none();
-        let lost = note_position(&mut positions, &said);
-        let written = match &lost {
-            Some(gap) => write(gap, gap.to_string().as_bytes(), false, hearing, out),
+        let is_message = said.is_message();
+        let written = match note_position(&mut positions, &said) {
+            Some(lost) => write(&Said::read(address, &lost)?, &lost, hearing, out),
             None => Ok(()),
         };
-        let written = written.and_then(|()| write(&said, &object, is_message, hearing, out));
+        let written = written.and_then(|()| write(&said, &object, hearing, out));
         match written.and_then(|()| out.flush()) {
             Ok(()) => {}
-            // Whoever read our output has heard enough.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
-            Err(source) => return Err(ToolError::Output { what: "cannot write to standard output", source }),
+            Err(error) => return unwritten(address, error),
+        }
+        if let Some(failure) = said.into_failure(address) {
+            return Err(failure);
         }
         heard += u64::from(is_message);
         if Some(heard) == hearing.count {
@@ -181,11 +170,11 @@ fn subscribe_datagrams(
 }
 
 /// Remembers the position of a message or of a gap's end, and makes a gap of what is missing before it.
-fn note_position(positions: &mut HashMap<String, (String, u64)>, said: &Value) -> Option<Value> {
-    let channel = said.get("ch")?.as_str()?;
-    let (from, to) = match said.get("gap") {
-        Some(gap) => (gap["from"].as_str()?, gap["to"].as_str()?),
-        None => (said["at"].as_str()?, said["at"].as_str()?),
+fn note_position(positions: &mut HashMap<String, (String, u64)>, said: &Said<'_>) -> Option<Vec<u8>> {
+    let channel = said.ch.as_deref()?;
+    let (from, to) = match &said.gap {
+        Some(gap) => (gap.from.as_str(), gap.to.as_str()),
+        None => (said.at.as_deref()?, said.at.as_deref()?),
     };
     let (epoch, from) = from.split_once(':')?;
     let (from, to): (u64, u64) = (from.parse().ok()?, to.split_once(':')?.1.parse().ok()?);
@@ -201,9 +190,10 @@ fn note_position(positions: &mut HashMap<String, (String, u64)>, said: &Value) -
         (*known, *last) = (epoch.to_owned(), to);
     }
     (is_same && from > expected).then(|| {
-        json!({"ch": channel, "gap": {
+        let gap = json!({"ch": channel, "gap": {
             "from": format!("{epoch}:{expected}"), "to": format!("{epoch}:{}", from - 1), "why": "lost"
-        }})
+        }});
+        gap.to_string().into_bytes()
     })
 }
 
@@ -218,74 +208,99 @@ fn request(hearing: &Hearing<'_>) -> Vec<u8> {
     object.to_string().into_bytes()
 }
 
-fn write(
-    said: &Value,
-    object: &[u8],
-    is_message: bool,
-    hearing: &Hearing<'_>,
-    out: &mut dyn Write,
-) -> io::Result<()> {
+fn write(said: &Said<'_>, object: &[u8], hearing: &Hearing<'_>, out: &mut dyn Write) -> io::Result<()> {
     if hearing.format == Format::Json {
-        if said.get("ch").is_some() {
+        if said.ch.is_some() {
             out.write_all(object)?;
             out.write_all(b"\n")?;
         }
         return Ok(());
     }
-    if !is_message {
-        if let Some(gap) = said.get("gap") {
-            let (from, to) = (text(&gap["from"]), text(&gap["to"]));
-            let _ =
-                writeln!(io::stderr(), "missed {} {from} to {to}: {}", text(&said["ch"]), text(&gap["why"]));
-        } else if said.get("recovered") == Some(&Value::Bool(false)) {
-            let _ = writeln!(
-                io::stderr(),
-                "not everything since then is kept ({}): live from {}",
-                text(&said["why"]),
-                text(&said["at"])
-            );
+    if !said.is_message() {
+        if let Some(words) = missing(said) {
+            // Where nobody can be told, hearing goes on.
+            let _ = writeln!(io::stderr(), "{words}");
         }
         return Ok(());
     }
-    match hearing.format {
-        Format::Raw => match (said.get("data"), said.get("b64")) {
-            (Some(Value::String(data)), _) => out.write_all(data.as_bytes()),
-            (Some(data), _) => out.write_all(data.to_string().as_bytes()),
-            (None, binary) => {
+    let payload = payload(said)?;
+    if hearing.format == Format::Raw {
+        return match payload {
+            Payload::Text(text) => out.write_all(text.as_bytes()),
+            Payload::Json(json) => out.write_all(json.as_bytes()),
+            Payload::Binary(encoded) => {
                 use base64::Engine as _;
-                let encoded = binary.and_then(Value::as_str).unwrap_or_default();
-                let bytes =
-                    base64::engine::general_purpose::STANDARD.decode(encoded).map_err(io::Error::other)?;
-                out.write_all(&bytes)
+                let bytes = base64::engine::general_purpose::STANDARD.decode(encoded);
+                out.write_all(&bytes.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?)
             }
-        },
-        _ => {
-            if hearing.name.contains(['+', '#']) {
-                write!(out, "{} ", text(&said["ch"]))?;
-            }
-            let line = match (said.get("data"), said.get("b64")) {
-                (Some(Value::String(data)), _) => data.replace('\n', "\\n").replace('\r', "\\r"),
-                (Some(data), _) => data.to_string(),
-                (None, binary) => text(binary.unwrap_or(&Value::Null)).to_owned(),
-            };
-            writeln!(out, "{line}")
-        }
+        };
+    }
+    if hearing.name.contains(['+', '#']) {
+        write!(out, "{} ", or_unknown(said.ch.as_deref()))?;
+    }
+    match payload {
+        Payload::Text(text) => writeln!(out, "{}", text.replace('\n', "\\n").replace('\r', "\\r")),
+        Payload::Json(json) => writeln!(out, "{json}"),
+        Payload::Binary(encoded) => writeln!(out, "{encoded}"),
     }
 }
 
-fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or("?")
+/// How hearing ends when a message cannot be written.
+fn unwritten(address: &Address, error: io::Error) -> Result<(), ToolError> {
+    match error.kind() {
+        // Whoever read our output has heard enough.
+        io::ErrorKind::BrokenPipe => Ok(()),
+        // It is not the output, but the message.
+        io::ErrorKind::InvalidData => {
+            let why = format!("the server sent a message that is none: {error}");
+            Err(ToolError::EndedEarly { address: address.clone(), why })
+        }
+        _ => Err(ToolError::Output { what: "cannot write to standard output", source: error }),
+    }
+}
+
+/// What was missed, for people.
+fn missing(said: &Said<'_>) -> Option<String> {
+    if let Some(gap) = &said.gap {
+        let channel = or_unknown(said.ch.as_deref());
+        return Some(format!("missed {channel} {} to {}: {}", gap.from, gap.to, gap.why));
+    }
+    let (why, at) = (or_unknown(said.why.as_deref()), or_unknown(said.at.as_deref()));
+    (said.recovered == Some(false))
+        .then(|| format!("not everything since then is kept ({why}): live from {at}"))
+}
+
+/// A payload is one of three.
+enum Payload<'a> {
+    Text(String),
+    Json(&'a str),
+    /// In base64.
+    Binary(&'a str),
+}
+
+fn payload<'a>(said: &'a Said<'_>) -> io::Result<Payload<'a>> {
+    match (said.data.map(RawValue::get), &said.b64) {
+        // Only the quotation mark tells text from JSON.
+        (Some(data), _) if data.starts_with('"') => Ok(Payload::Text(serde_json::from_str(data)?)),
+        (Some(data), _) => Ok(Payload::Json(data)),
+        (None, Some(encoded)) => Ok(Payload::Binary(encoded)),
+        (None, None) => Err(io::Error::new(io::ErrorKind::InvalidData, "it has no payload")),
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     #[test]
     fn what_is_lost_on_the_way_shows_in_the_positions() {
         let mut positions = HashMap::new();
         let mut note = |channel: &str, at: &str| {
-            note_position(&mut positions, &json!({ "ch": channel, "at": at })).map(|gap| gap["gap"].clone())
+            let said = Said { ch: Some(channel.into()), at: Some(at.into()), ..Said::default() };
+            let gap = note_position(&mut positions, &said)?;
+            serde_json::from_slice::<Value>(&gap).ok().map(|gap| gap["gap"].clone())
         };
 
         assert_eq!(note("a", "k:7"), None);
@@ -303,12 +318,16 @@ mod tests {
 
     #[test]
     fn what_the_server_announces_is_not_told_twice() {
+        let address = "udp:localhost:7625".parse().expect("an address");
         let mut positions = HashMap::new();
-        note_position(&mut positions, &json!({ "ch": "a", "at": "k:1" }));
+        let mut note = |object: &str| {
+            let said = Said::read(&address, object.as_bytes()).expect("an object");
+            note_position(&mut positions, &said)
+        };
 
-        let gap = json!({ "ch": "a", "gap": { "from": "k:2", "to": "k:4", "why": "too_large" } });
-
-        assert_eq!(note_position(&mut positions, &gap), None);
-        assert_eq!(note_position(&mut positions, &json!({ "ch": "a", "at": "k:5" })), None);
+        assert_eq!(note(r#"{"ch":"a","at":"k:1"}"#), None);
+        let gap = r#"{"ch":"a","gap":{"from":"k:2","to":"k:4","why":"too_large"}}"#;
+        assert_eq!(note(gap), None);
+        assert_eq!(note(r#"{"ch":"a","at":"k:5"}"#), None);
     }
 }

@@ -71,7 +71,7 @@ fn what_pub_says_sub_hears_over_every_socket() {
         assert_eq!(said(&["pub", "--to", address, &channel], "one\n\ntwo ü\nlast".as_bytes()), b"");
         for from in &addresses {
             let heard = said(&["sub", "--from", from, "--last", "10", "--count", "6", &channel], b"");
-            assert_eq!(String::from_utf8(heard).unwrap(), "hello\n{\"a\":[1]}\none\n\ntwo ü\nlast\n");
+            assert_eq!(String::from_utf8(heard).unwrap(), "hello\n{\"a\": [1]}\none\n\ntwo ü\nlast\n");
         }
     }
     let ran = run(&["pub", "--to", &addresses[0], "c"], b"");
@@ -86,14 +86,14 @@ fn sub_writes_lines_or_bytes_or_objects() {
     said(&["pub", "--to", &from, "c"], b"text\n\xff\x00\n[1, 2]\n");
     server.ask("POST", "/ch/c", &[("Content-Type", "text/plain")], b"two\nlines");
 
-    assert_eq!(sub(&["--last", "4", "--count", "4", "--raw", "c"]), b"text\xff\x00[1,2]two\nlines");
-    assert_eq!(sub(&["--last", "4", "--count", "4", "c"]), b"text\n/wA=\n[1,2]\ntwo\\nlines\n");
+    assert_eq!(sub(&["--last", "4", "--count", "4", "--raw", "c"]), b"text\xff\x00[1, 2]two\nlines");
+    assert_eq!(sub(&["--last", "4", "--count", "4", "c"]), b"text\n/wA=\n[1, 2]\ntwo\\nlines\n");
     let objects = String::from_utf8(sub(&["--last", "4", "--count", "4", "--json", "c"])).unwrap();
     let objects: Vec<Value> = objects.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(objects[1]["b64"], "/wA=");
     assert_eq!((&objects[0]["ch"], &objects[3]["data"]), (&json!("c"), &json!("two\nlines")));
     let since = objects[1]["at"].as_str().unwrap();
-    assert_eq!(sub(&["--since", since, "--count", "1", "c"]), b"[1,2]\n");
+    assert_eq!(sub(&["--since", since, "--count", "1", "c"]), b"[1, 2]\n");
     assert_eq!(sub(&["--count", "0", "c"]), b"");
     // What is missing is told beside the payload, not in it.
     let gone = ["sub", "--from", &from, "--since", "zzz:1", "--count", "1", "c"];
@@ -105,6 +105,86 @@ fn sub_writes_lines_or_bytes_or_objects() {
     let ran = finish(child);
     assert_eq!((ran.code, ran.output.as_slice()), (0, &b"live\n"[..]));
     assert!(ran.errors.contains("epoch"), "{ran:?}");
+}
+
+#[test]
+fn sub_gives_json_as_it_was_published() {
+    let server = Server::start();
+    let address = format!("unix:{}", server.unix().display());
+
+    for (index, published) in [
+        r#"{"z":1,"a":1.50,"big":12345678901234567890123}"#,
+        r#"{"a":1,"a":2}"#,
+        r#"[ 1e400, -0.0,  "\u00e9\ud83d\udc1f\/" ]"#,
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let channel = format!("c/{index}");
+        said(&["pub", "--to", &address, &channel, published], b"");
+        let sub = |flag: &[&str]| {
+            let heard =
+                [&["sub", "--from", &address, "--last", "1", "--count", "1"], flag, &[&channel]].concat();
+            String::from_utf8(said(&heard, b"")).unwrap()
+        };
+        assert_eq!(sub(&["--raw"]), published);
+        assert_eq!(sub(&[]), format!("{published}\n"));
+        assert!(sub(&["--json"]).ends_with(&format!("\"data\":{published}}}\n")));
+    }
+    // What is null, and what is a number alone, are payloads too.
+    server.lines().ask(r#"{"pub":"d","data":null,"id":1}"#);
+    assert_eq!(said(&["sub", "--from", &address, "--last", "1", "--count", "1", "d"], b""), b"null\n");
+}
+
+#[test]
+fn sub_hears_numbers_of_any_size_over_every_socket() {
+    let server = Server::start();
+    let port = server.tcp().port();
+
+    for (index, address) in [
+        format!("ws://127.0.0.1:{port}/ws"),
+        format!("tcp:127.0.0.1:{port}"),
+        format!("udp:{}", server.tcp()),
+        format!("unixgram:{}", server.unixgram().display()),
+    ]
+    .iter()
+    .enumerate()
+    {
+        for flag in ["--raw", "--json"] {
+            let channel = format!("c/{index}{flag}");
+            let arguments = ["sub", "--from", address, flag, "--count", "1", &channel];
+            let child = spawn(Command::new(BINARY).args(arguments), b"");
+            server.wait_until("it hears", |server| server.metric("sockeye_subscriptions") == 1);
+            said(&["pub", "--to", address, &channel, "{\"n\":1e400}"], b"");
+            let ran = finish(child);
+            assert_eq!(ran.code, 0, "{address} {ran:?}");
+            assert!(String::from_utf8_lossy(&ran.output).contains("{\"n\":1e400}"), "{address} {ran:?}");
+            server.wait_until("nobody hears", |server| server.metric("sockeye_subscriptions") == 0);
+        }
+    }
+}
+
+#[test]
+fn what_is_no_object_of_the_protocol_ends_sub_and_pub_with_a_word() {
+    use std::io::Read as _;
+    for command in ["sub", "pub"] {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let at = format!("tcp:{}", listener.local_addr().unwrap());
+        let other = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.write_all(b"220 mail.example ESMTP\x1b[2J\r\n").unwrap();
+            let _ = stream.read_to_end(&mut Vec::new());
+        });
+        let flag = if command == "sub" { "--from" } else { "--to" };
+        let last = if command == "sub" { "--count=1" } else { "hi" };
+
+        let ran = run(&[command, flag, &at, "c", last], b"");
+
+        assert_eq!((ran.code, ran.output.as_slice()), (8, &b""[..]), "{ran:?}");
+        assert!(ran.errors.contains("220 mail.example") && ran.errors.contains("no object"), "{ran:?}");
+        assert!(!ran.errors.contains('\x1b'), "{ran:?}");
+        other.join().unwrap();
+    }
 }
 
 #[test]

@@ -182,7 +182,7 @@ fn pub_and_sub_speak_datagrams_and_tell_what_does_not_fit_one() {
 
         assert_eq!((published.code, last.code), (0, 0), "{published:?} {last:?}");
         let heard = finish(child);
-        assert_eq!(String::from_utf8(heard.output).unwrap(), "one\ntwo\n{\"n\":3}\n");
+        assert_eq!(String::from_utf8(heard.output).unwrap(), "one\ntwo\n{\"n\": 3}\n");
         assert!(heard.errors.starts_with(&format!("missed {channel} ")), "{}", heard.errors);
         assert!(heard.errors.trim_end().ends_with(": too_large"), "{}", heard.errors);
         wait_for(&server, "sockeye_subscriptions", |figure| figure == 0);
