@@ -20,7 +20,7 @@ pub(super) const DEFAULT_SERVER: &str = "ws://localhost:7625/ws";
     sockeye sub --last 1 --count 1 --raw image > image.png\n  \
     sockeye sub --json --since k3f:118 chat/42    every message after that position\n\n\
     What was missed is told on standard error, or with --json as an object. Exit code 8: the connection\n\
-    ended before --count messages had come.")]
+    ended before --count messages had come, or the server did not answer for a minute.")]
 pub(super) struct Subscribe {
     /// The channel or pattern
     #[arg(value_parser = parse_channel_or_pattern)]

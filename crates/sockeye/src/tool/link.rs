@@ -15,6 +15,7 @@ use sockeye_wire::websocket::{self, Decoder, Deflate, DeflateOffer, Event, Messa
 use super::ToolError;
 use super::said::Said;
 use super::secure::{self, Secure};
+use super::silence::{BOUNDS, Due, QUESTION, Silence};
 use crate::address::{Address, Base};
 
 /// How long connecting, the handshake, and each answer that is waited for may take.
@@ -40,6 +41,19 @@ pub struct Link {
     /// What was received and not yet taken: `buffer[at..end]`.
     at: usize,
     end: usize,
+    patience: Patience,
+    silence: Silence,
+}
+
+/// What is done while nothing comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Patience {
+    /// It is waited for: somebody else watches the time.
+    Endless,
+    /// An answer is due: who never answers is no server of this protocol.
+    Answer,
+    /// There may be nothing to say, but the server is asked whether it is still there.
+    Listening,
 }
 
 /// The writing half of a conversation; clones speak over the same connection.
@@ -117,7 +131,8 @@ impl Link {
         let writer = stream.try_clone().map_err(unreachable)?;
         let framed = matches!(framing, Framing::WebSocket(_));
         let speaker = Speaker { address: address.clone(), stream: Arc::new(Mutex::new(writer)), framed };
-        Ok(Link { address: address.clone(), stream, framing, speaker, buffer, at, end })
+        let (address, silence) = (address.clone(), Silence::new(BOUNDS));
+        Ok(Link { address, stream, framing, speaker, buffer, at, end, patience: Patience::Endless, silence })
     }
 
     /// Shows a token, if there is one, and waits until the server has taken it.
@@ -126,7 +141,7 @@ impl Link {
     /// When the server refuses it, in its own words.
     pub fn show(&mut self, token: Option<&str>) -> Result<(), ToolError> {
         let Some(token) = token else { return Ok(()) };
-        self.hurry(true)?;
+        self.wait_with(Patience::Answer)?;
         self.speaker.send(serde_json::json!({ "auth": token, "id": 0 }).to_string().as_bytes())?;
         loop {
             let Some(object) = self.receive()? else {
@@ -134,7 +149,7 @@ impl Link {
             };
             let said = Said::read(&self.address, &object)?;
             if said.ok.is_some() {
-                return self.hurry(false);
+                return self.wait_with(Patience::Endless);
             }
             if let Some(failure) = said.into_failure(&self.address) {
                 return Err(failure);
@@ -142,13 +157,28 @@ impl Link {
         }
     }
 
-    /// Gives what is waited for from here on only so much time, or any: who never answers is no server of this protocol.
+    /// Says how what comes from here on is waited for.
     ///
     /// # Errors
     /// The system's.
-    pub fn hurry(&mut self, hurried: bool) -> Result<(), ToolError> {
-        let patience = hurried.then_some(CONNECT_TIMEOUT);
-        self.stream.set_read_timeout(patience).map_err(|error| self.broken(error.to_string()))
+    pub(super) fn wait_with(&mut self, patience: Patience) -> Result<(), ToolError> {
+        self.patience = patience;
+        let timeout = match patience {
+            Patience::Endless => None,
+            Patience::Answer => Some(CONNECT_TIMEOUT),
+            Patience::Listening => Some(self.silence.wait()),
+        };
+        self.stream.set_read_timeout(timeout).map_err(|error| self.broken(error.to_string()))
+    }
+
+    /// Listens with other bounds than the usual ones.
+    ///
+    /// # Errors
+    /// The system's.
+    #[cfg(test)]
+    fn listen(&mut self, bounds: super::silence::Bounds) -> Result<(), ToolError> {
+        self.silence = Silence::new(bounds);
+        self.wait_with(Patience::Listening)
     }
 
     /// Whom this speaks with.
@@ -164,7 +194,7 @@ impl Link {
     /// Waits for the next object. `None` is an orderly end.
     ///
     /// # Errors
-    /// When the connection breaks, or the peer does not keep to the protocol.
+    /// When the connection breaks, the peer does not keep to the protocol, or nothing comes for as long as is waited.
     pub fn receive(&mut self) -> Result<Option<Vec<u8>>, ToolError> {
         loop {
             if self.at < self.end
@@ -175,10 +205,20 @@ impl Link {
             self.at = 0;
             self.end = match self.stream.read(&mut self.buffer) {
                 Ok(0) => return Ok(None),
-                Ok(length) => length,
+                Ok(length) => {
+                    self.silence.heard();
+                    length
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
                 Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
-                    return Err(timed_out(&self.address, "an answer"));
+                    if self.patience != Patience::Listening {
+                        return Err(timed_out(&self.address, "an answer"));
+                    }
+                    match self.silence.passed() {
+                        Due::Ask => self.speaker.send(format!("{{{QUESTION}}}").as_bytes())?,
+                        Due::GiveUp => return Err(gone(&self.address)),
+                    }
+                    0
                 }
                 Err(error) => return Err(self.broken(error.to_string())),
             };
@@ -311,6 +351,12 @@ fn connect_tls(address: &Address, host: &str, port: u16) -> Result<Stream, ToolE
     Ok(Stream::Tls(secure))
 }
 
+/// The server was silent for as long as that is borne.
+pub(super) fn gone(address: &Address) -> ToolError {
+    let why = "the server does not answer any more".into();
+    ToolError::EndedEarly { address: address.clone(), why }
+}
+
 pub(super) fn timed_out(address: &Address, step: &'static str) -> ToolError {
     ToolError::TimedOut { address: address.clone(), step, seconds: CONNECT_TIMEOUT.as_secs() }
 }
@@ -404,5 +450,95 @@ impl Write for Stream {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::BufRead as _;
+    use std::net::TcpListener;
+    use std::thread;
+
+    use sockeye_wire::http::{HeadLimits, parse_head};
+
+    use super::super::silence::Bounds;
+    use super::*;
+
+    /// Short, so that nobody waits, and still longer than an answer takes here.
+    const SHORT: Bounds = Bounds { ask_after: Duration::from_millis(400), questions_max: 2 };
+
+    #[test]
+    fn a_server_of_lines_that_falls_silent_is_asked_and_given_up() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address: Address =
+            format!("tcp:{}", listener.local_addr().expect("an address")).parse().expect("it is one");
+        let mut link = Link::connect(&address).expect("it listens");
+        let (stream, _) = listener.accept().expect("it connected");
+        let server = thread::spawn(move || {
+            let mut questions = io::BufReader::new(stream.try_clone().expect("a second handle")).lines();
+            // The first question is answered, the next two are not.
+            let first = questions.next();
+            (&stream).write_all(b"{\"pong\":1}\n").expect("it listens");
+            first.into_iter().chain(questions).map_while(Result::ok).collect::<Vec<_>>()
+        });
+
+        link.listen(SHORT).expect("a time limit");
+        let answer = link.receive().expect("an object");
+        let end = link.receive();
+        drop(link);
+
+        assert_eq!(answer.as_deref(), Some(&br#"{"pong":1}"#[..]));
+        assert!(matches!(end, Err(ToolError::EndedEarly { .. })), "{end:?}");
+        // On a busy machine the answer may come after a second question.
+        let questions = server.join().expect("it ends");
+        assert!(questions.len() >= 3, "{questions:?}");
+        assert!(questions.iter().all(|question| question == r#"{"ping":1}"#), "{questions:?}");
+    }
+
+    #[test]
+    fn a_ping_of_a_websocket_ends_a_silence_too() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let at = listener.local_addr().expect("an address");
+        let address: Address = format!("ws://{at}/ws").parse().expect("it is one");
+        let server = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("it connects");
+            let (mut request, mut buffer) = (Vec::new(), [0; 1_024]);
+            let key = loop {
+                let length = stream.read(&mut buffer).expect("a request");
+                request.extend_from_slice(&buffer[..length]);
+                if let Some((head, _)) = parse_head(&request, &HeadLimits::default()).expect("a request") {
+                    break head.header("sec-websocket-key").expect("a key").to_owned();
+                }
+            };
+            let mut answer = Vec::new();
+            websocket::write_accept(&mut answer, &key, None, None);
+            stream.write_all(&answer).expect("it reads");
+            // A question comes, a ping goes; so it is not given up before two more have come.
+            let mut frames = Decoder::new(Role::Server, 1_024);
+            let mut questions = 0;
+            loop {
+                let length = stream.read(&mut buffer).expect("it goes on or ends");
+                if length == 0 {
+                    return questions;
+                }
+                let mut at = 0;
+                while let Some(event) = frames.decode(&mut buffer[..length], &mut at).expect("frames") {
+                    if matches!(event, Event::Message { .. }) {
+                        questions += 1;
+                    }
+                    if questions == 1 && matches!(event, Event::Message { .. }) {
+                        stream.write_all(&[0x89, 0]).expect("it reads");
+                    }
+                }
+            }
+        });
+
+        let mut link = Link::connect(&address).expect("it listens");
+        link.listen(SHORT).expect("a time limit");
+        let end = link.receive();
+        drop(link);
+
+        assert!(matches!(end, Err(ToolError::EndedEarly { .. })), "{end:?}");
+        assert!(server.join().expect("it ends") >= 3);
     }
 }

@@ -2,15 +2,16 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, Write};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::ToolError;
 use super::gram::{Grams, is_datagram};
-use super::link::Link;
+use super::link::{Link, Patience, gone};
 use super::said::{Said, or_unknown};
+use super::silence::{BOUNDS, Due, QUESTION, Silence};
 use crate::address::Address;
 
 /// How messages are written.
@@ -58,14 +59,14 @@ pub fn subscribe(
     }
     let mut link = Link::connect(address)?;
     link.show(token)?;
-    link.hurry(true)?;
+    link.wait_with(Patience::Answer)?;
     link.speaker().send(&request(hearing))?;
     let mut heard = 0;
     let mut is_answered = false;
     while let Some(object) = link.receive()? {
         if !is_answered {
             is_answered = true;
-            link.hurry(false)?;
+            link.wait_with(Patience::Listening)?;
         }
         let said = Said::read(address, &object)?;
         let is_message = said.is_message();
@@ -89,10 +90,6 @@ pub fn subscribe(
     Err(ToolError::EndedEarly { address: address.clone(), why: "the server closed it".into() })
 }
 
-/// The session is renewed this often, well within the minute for which it lasts.
-const RENEW: Duration = Duration::from_secs(20);
-/// A server from which nothing came for this long is gone.
-const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// Channels whose last position is remembered, to notice what is lost on the way. With more, all are forgotten.
 const CHANNELS_MAX: usize = 4_096;
 
@@ -114,7 +111,7 @@ fn subscribe_datagrams(
     let mut positions = HashMap::new();
     let mut waiting: VecDeque<Vec<u8>> = VecDeque::new();
     let mut heard = 0;
-    let mut last_heard = Instant::now();
+    let mut silence = Silence::new(BOUNDS);
     let mut renewed = None;
     loop {
         if renewed.is_none() {
@@ -126,23 +123,22 @@ fn subscribe_datagrams(
                 said.is_done(1)
             })?;
             renewed = Some(Instant::now());
-            last_heard = Instant::now();
+            silence.heard();
         }
-        let next = renewed.map_or_else(Instant::now, |at| at + RENEW);
+        let next = renewed.map_or_else(Instant::now, |at| at + silence.wait());
         let came = match waiting.pop_front() {
             Some(came) => Some(came),
             None => grams.receive(next)?,
         };
         let Some(object) = came else {
-            if last_heard.elapsed() > SILENCE_MAX {
-                let why = "the server does not answer any more".into();
-                return Err(ToolError::EndedEarly { address: address.clone(), why });
+            if silence.passed() == Due::GiveUp {
+                return Err(gone(address));
             }
-            grams.send("\"ping\":1")?;
+            grams.send(QUESTION)?;
             renewed = Some(Instant::now());
             continue;
         };
-        last_heard = Instant::now();
+        silence.heard();
         let said = Said::read(address, &object)?;
         if grams.takes_cookie(&said) || said.code.as_deref() == Some("gone") {
             renewed = None;
