@@ -125,7 +125,7 @@ impl From<ToolError> for Failure {
             ToolError::Tls { .. } => ErrorKind::Tls,
             ToolError::Handshake { .. } | ToolError::Refused { .. } => ErrorKind::Refused,
             ToolError::EndedEarly { .. } => ErrorKind::EndedEarly,
-            ToolError::Unusable { .. } => ErrorKind::Usage,
+            ToolError::Unusable { .. } | ToolError::LineTooLong { .. } => ErrorKind::Usage,
             ToolError::Options(error) => error.kind(),
             ToolError::Output { .. } => ErrorKind::Internal,
         };

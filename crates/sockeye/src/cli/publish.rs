@@ -21,7 +21,7 @@ pub(super) struct Publish {
     /// The channel
     #[arg(value_parser = super::subscribe::parse_channel)]
     channel: String,
-    /// The message; without it, each line of standard input is one
+    /// The message; without it, each line of standard input is one (of at most 64 MiB)
     text: Option<String>,
     /// The server: ws://HOST:PORT/ws, wss:, tcp:HOST:PORT, tls:, unix:PATH, udp:HOST:PORT or unixgram:PATH
     #[arg(long, value_name = "ADDRESS", default_value = super::subscribe::DEFAULT_SERVER)]

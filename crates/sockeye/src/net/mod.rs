@@ -74,6 +74,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use kind::{DatagramKind, FramedKind, Kind, StreamKind, Traits};
 pub use listener::Listener;
 pub use message::{Close, Message, MessageKind};
+pub(crate) use option::MESSAGE_BYTES_MAX;
 pub use peer::Peer;
 pub(crate) use plain::Plain;
 pub use socket::Socket;

@@ -14,8 +14,9 @@ use crate::address::Options;
 pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
 /// How many connections may wait to be accepted, unless the address says otherwise.
 pub(super) const BACKLOG: u32 = 1_024;
-/// The largest message that is received, unless the address says otherwise.
-pub(super) const MESSAGE_BYTES_MAX: usize = 64 << 20;
+/// The largest message that is received, unless the address says otherwise, and that is read from standard input, unless a
+/// flag does.
+pub(crate) const MESSAGE_BYTES_MAX: usize = 64 << 20;
 /// How many bytes are read at once: less costs throughput, more only memory.
 pub(super) const READ_BYTES: usize = 64 << 10;
 

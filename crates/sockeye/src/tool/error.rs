@@ -80,6 +80,18 @@ pub enum ToolError {
     /// What its options ask for cannot be had, such as a file that is not there.
     #[error(transparent)]
     Options(#[from] net::Error),
+    /// A line of standard input does not end.
+    #[error(
+        "standard input: line {line} is longer than {} MiB, the largest that is read: publish it in pieces (a server takes 1 MiB, \
+         unless its message_bytes_max says otherwise)",
+        bytes_max >> 20
+    )]
+    LineTooLong {
+        /// Which, from 1.
+        line: u64,
+        /// The bound.
+        bytes_max: usize,
+    },
     /// Standard input or output failed.
     #[error("{what}: {source}")]
     Output {

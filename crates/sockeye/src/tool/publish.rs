@@ -1,6 +1,6 @@
 //! Publishing: one message, or one for each line of an input, each with its answer.
 
-use std::io::BufRead;
+use std::io::{BufRead, Read as _};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 
@@ -11,6 +11,7 @@ use super::gram::{Grams, is_datagram, key};
 use super::link::{CONNECT_TIMEOUT, Link, Speaker, timed_out};
 use super::said::Said;
 use crate::address::Address;
+use crate::net::MESSAGE_BYTES_MAX;
 
 /// How many messages may be under way unanswered.
 const WINDOW: usize = 64;
@@ -44,18 +45,21 @@ pub fn publish(
     let (answered, answers) = mpsc::sync_channel(WINDOW);
     let reader = thread::spawn(move || read_answers(link, &answered));
     let mut sender = Sender { address, speaker, channel, answers, sent: 0, under_way: 0 };
+    // A mistake in the input is told when everything before it was accepted.
+    let mut broken = None;
     match payload {
         Payload::One(message) => sender.send(message)?,
         Payload::Lines(input) => {
-            let mut line = Vec::new();
+            let mut lines = Lines::new(input);
             loop {
-                line.clear();
-                let failed = |source| ToolError::Output { what: "cannot read standard input", source };
-                if input.read_until(b'\n', &mut line).map_err(failed)? == 0 {
-                    break;
+                match lines.next() {
+                    Ok(Some(line)) => sender.send(line)?,
+                    Ok(None) => break,
+                    Err(error) => {
+                        broken = Some(error);
+                        break;
+                    }
                 }
-                let end = line.strip_suffix(b"\n").map_or(line.len(), <[u8]>::len);
-                sender.send(&line[..end])?;
             }
         }
     }
@@ -67,7 +71,7 @@ pub fn publish(
     drop(sender);
     // The reader ends with the connection; what it has to say after the last answer is of no interest.
     let _ = reader.join();
-    Ok(sent)
+    broken.map_or(Ok(sent), Err)
 }
 
 /// The same in datagrams: one after the other, each repeated until it is answered.
@@ -91,15 +95,47 @@ fn publish_datagrams(
     match payload {
         Payload::One(message) => send(message)?,
         Payload::Lines(input) => {
-            for line in input.split(b'\n') {
-                send(
-                    &line
-                        .map_err(|source| ToolError::Output { what: "cannot read standard input", source })?,
-                )?;
+            let mut lines = Lines::new(input);
+            while let Some(line) = lines.next()? {
+                send(line)?;
             }
         }
     }
     Ok(sent)
+}
+
+/// The lines of an input, each of which has a bound.
+struct Lines<'a> {
+    input: &'a mut dyn BufRead,
+    line: Vec<u8>,
+    count: u64,
+}
+
+impl<'a> Lines<'a> {
+    fn new(input: &'a mut dyn BufRead) -> Lines<'a> {
+        Lines { input, line: Vec::new(), count: 0 }
+    }
+
+    /// The next line without its end; `None` is the end of the input.
+    fn next(&mut self) -> Result<Option<&[u8]>, ToolError> {
+        self.line.clear();
+        // One byte more tells a line that is too long from one that fits.
+        let bytes_max = MESSAGE_BYTES_MAX as u64 + 1;
+        let mut bounded = (&mut *self.input).take(bytes_max);
+        let read = bounded.read_until(b'\n', &mut self.line);
+        if read.map_err(|source| ToolError::Output { what: "cannot read standard input", source })? == 0 {
+            return Ok(None);
+        }
+        self.count += 1;
+        let line = match self.line.strip_suffix(b"\n") {
+            Some(line) => line,
+            None if self.line.len() > MESSAGE_BYTES_MAX => {
+                return Err(ToolError::LineTooLong { line: self.count, bytes_max: MESSAGE_BYTES_MAX });
+            }
+            None => &self.line,
+        };
+        Ok(Some(line))
+    }
 }
 
 struct Sender<'a> {
@@ -182,4 +218,28 @@ fn request(channel: &str, payload: &[u8], id: u64) -> Vec<u8> {
     }
     out.extend_from_slice(format!(",\"id\":{id}}}").as_bytes());
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, BufReader};
+
+    use super::*;
+
+    #[test]
+    fn a_line_has_a_bound_and_is_named_by_its_number() {
+        let mut input = BufReader::new((&b"one\n"[..]).chain(io::repeat(b'x')));
+        let mut lines = Lines::new(&mut input);
+
+        assert_eq!(lines.next().expect("a line"), Some(&b"one"[..]));
+        let error = lines.next().expect_err("it has no end");
+        assert!(matches!(error, ToolError::LineTooLong { line: 2, .. }), "{error}");
+
+        let fits = [vec![b'x'; MESSAGE_BYTES_MAX], b"\nlast".to_vec()].concat();
+        let mut input = fits.as_slice();
+        let mut lines = Lines::new(&mut input);
+        assert_eq!(lines.next().expect("it fits").map(<[u8]>::len), Some(MESSAGE_BYTES_MAX));
+        assert_eq!(lines.next().expect("a line"), Some(&b"last"[..]));
+        assert_eq!(lines.next().expect("the end"), None);
+    }
 }

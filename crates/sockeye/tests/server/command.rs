@@ -188,6 +188,25 @@ fn what_is_no_object_of_the_protocol_ends_sub_and_pub_with_a_word() {
 }
 
 #[test]
+fn pub_stops_at_a_line_without_end() {
+    let server = Server::start();
+    for to in
+        [format!("unix:{}", server.unix().display()), format!("unixgram:{}", server.unixgram().display())]
+    {
+        let zero = std::fs::File::open("/dev/zero").unwrap();
+        let mut command = Command::new(BINARY);
+        command.args(["pub", "--to", &to, "c"]).stdin(zero);
+
+        let ran = finish(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
+
+        assert_eq!(ran.code, 2, "{ran:?}");
+        for words in ["standard input", "line 1", "64 MiB"] {
+            assert!(ran.errors.contains(words), "{words:?}: {ran:?}");
+        }
+    }
+}
+
+#[test]
 fn sub_hears_a_pattern_live_and_says_when_the_server_ends_first() {
     let mut server = Server::start();
     let from = format!("ws://localhost:{}/ws", server.tcp().port());
