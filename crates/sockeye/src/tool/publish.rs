@@ -20,7 +20,7 @@ const WINDOW: usize = 64;
 pub enum Payload<'a> {
     /// One message.
     One(&'a [u8]),
-    /// Each line of an input, without its line end.
+    /// Each line of an input, without its line end: `\n`, or `\r\n` as the protocol has it, too.
     Lines(&'a mut dyn BufRead),
 }
 
@@ -119,21 +119,20 @@ impl<'a> Lines<'a> {
     /// The next line without its end; `None` is the end of the input.
     fn next(&mut self) -> Result<Option<&[u8]>, ToolError> {
         self.line.clear();
-        // One byte more tells a line that is too long from one that fits.
-        let bytes_max = MESSAGE_BYTES_MAX as u64 + 1;
-        let mut bounded = (&mut *self.input).take(bytes_max);
+        // The line's end comes beside the bound, and as much more tells a line that is too long.
+        let mut bounded = (&mut *self.input).take(MESSAGE_BYTES_MAX as u64 + 2);
         let read = bounded.read_until(b'\n', &mut self.line);
         if read.map_err(|source| ToolError::Output { what: "cannot read standard input", source })? == 0 {
             return Ok(None);
         }
         self.count += 1;
         let line = match self.line.strip_suffix(b"\n") {
-            Some(line) => line,
-            None if self.line.len() > MESSAGE_BYTES_MAX => {
-                return Err(ToolError::LineTooLong { line: self.count, bytes_max: MESSAGE_BYTES_MAX });
-            }
+            Some(line) => line.strip_suffix(b"\r").unwrap_or(line),
             None => &self.line,
         };
+        if line.len() > MESSAGE_BYTES_MAX {
+            return Err(ToolError::LineTooLong { line: self.count, bytes_max: MESSAGE_BYTES_MAX });
+        }
         Ok(Some(line))
     }
 }
@@ -235,7 +234,7 @@ mod tests {
         let error = lines.next().expect_err("it has no end");
         assert!(matches!(error, ToolError::LineTooLong { line: 2, .. }), "{error}");
 
-        let fits = [vec![b'x'; MESSAGE_BYTES_MAX], b"\nlast".to_vec()].concat();
+        let fits = [vec![b'x'; MESSAGE_BYTES_MAX], b"\r\nlast".to_vec()].concat();
         let mut input = fits.as_slice();
         let mut lines = Lines::new(&mut input);
         assert_eq!(lines.next().expect("it fits").map(<[u8]>::len), Some(MESSAGE_BYTES_MAX));

@@ -207,6 +207,26 @@ fn pub_stops_at_a_line_without_end() {
 }
 
 #[test]
+fn pub_takes_both_line_ends() {
+    let server = Server::start();
+    for (index, to) in
+        [format!("unix:{}", server.unix().display()), format!("unixgram:{}", server.unixgram().display())]
+            .iter()
+            .enumerate()
+    {
+        let channel = format!("c{index}");
+        said(&["pub", "--to", to, &channel], b"a\nb\r\nc\r\r\nd\r");
+        let from = format!("unix:{}", server.unix().display());
+        let heard = said(&["sub", "--from", &from, "--last", "4", "--count", "4", "--json", &channel], b"");
+        let heard = String::from_utf8(heard).unwrap();
+        let heard: Vec<Value> = heard.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        // As the protocol's own lines: one return before the line feed belongs to the end, no other.
+        let heard: Vec<&str> = heard.iter().map(|object| object["data"].as_str().unwrap()).collect();
+        assert_eq!(heard, ["a", "b", "c\r", "d\r"]);
+    }
+}
+
+#[test]
 fn sub_hears_a_pattern_live_and_says_when_the_server_ends_first() {
     let mut server = Server::start();
     let from = format!("ws://localhost:{}/ws", server.tcp().port());
