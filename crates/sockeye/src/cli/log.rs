@@ -18,6 +18,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer, Registry, reload};
 
 use crate::config::Level;
+use crate::tool::harmless;
 
 /// Who reads the log, which is how its lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,14 +44,16 @@ impl Reader {
 
     /// The last line of a command that fails, in the shape of the lines before it.
     pub(super) fn last_line(self, message: &str, exit_code: u8) -> String {
+        // A peer's words may be in it.
+        let words = harmless(message);
         match self {
-            Reader::Person => format!("sockeye: {message}"),
+            Reader::Person => format!("sockeye: {words}"),
             Reader::Program => {
                 line("ERROR", &serde_json::json!({ "message": message, "exit_code": exit_code }))
             }
             Reader::Journal => {
                 let prefix = format!("<{}>", priority(tracing::Level::ERROR));
-                format!("{prefix}sockeye: {}", message.replace('\n', &format!("\n{prefix}")))
+                format!("{prefix}sockeye: {}", words.replace('\n', &format!("\n{prefix}")))
             }
         }
     }

@@ -1,6 +1,6 @@
 //! `sockeye sub`: the flags of hearing.
 
-use std::io;
+use std::io::{self, IsTerminal as _};
 
 use clap::Args;
 use sockeye_hub::{Position, check_name, check_pattern, is_pattern};
@@ -19,6 +19,7 @@ pub(super) const DEFAULT_SERVER: &str = "ws://localhost:7625/ws";
     sockeye sub 'sensors/+/temperature'           + is one level, # at the end is the rest\n  \
     sockeye sub --last 1 --count 1 --raw image > image.png\n  \
     sockeye sub --json --since k3f:118 chat/42    every message after that position\n\n\
+    On a terminal, control characters in payloads are shown and not obeyed, but for --raw.\n\
     What was missed is told on standard error, or with --json as an object. Exit code 8: the connection\n\
     ended before --count messages had come, or the server did not answer for a minute.")]
 pub(super) struct Subscribe {
@@ -62,6 +63,7 @@ impl Subscribe {
             last: self.last,
             count: self.count,
             format,
+            is_for_terminal: io::stdout().is_terminal(),
         };
         Ok(tool::subscribe(&self.from, token.as_deref(), &hearing, &mut io::stdout().lock())?)
     }

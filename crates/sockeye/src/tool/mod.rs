@@ -35,4 +35,5 @@ pub use publish::{Payload, publish};
 pub use relay::{Relay, Rules as RelayRules, relay};
 pub use run::{notice, run, tell};
 pub use show::Show;
+pub(crate) use show::harmless;
 pub use subscribe::{Format, Hearing, subscribe};

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::io::{self, Write as _};
 
+use super::show::harmless;
 use crate::net::{Error, ErrorKind, Result};
 
 /// Runs a command to its end. Reading a terminal cannot be interrupted, so nobody waits for the thread that does it.
@@ -21,7 +22,7 @@ pub fn run<T>(command: impl Future<Output = Result<T>>) -> Result<T> {
 /// Tells people something that is no payload.
 pub fn tell(words: impl std::fmt::Display) {
     // Where nobody can be told, the work goes on.
-    let _ = writeln!(io::stderr(), "sockeye: {words}");
+    let _ = writeln!(io::stderr(), "sockeye: {}", harmless(&words.to_string()));
 }
 
 /// Tells a notice: to people, or to programs as one JSON object on standard error.

@@ -80,10 +80,24 @@ fn is_odd(character: char) -> bool {
     character.is_control() && !matches!(character, '\n' | '\t')
 }
 
-/// The same for words that others have chosen, on standard error.
+/// Words that others may have chosen, without what a terminal would obey.
 pub(crate) fn harmless(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     push_harmless(&mut out, text, false);
+    out
+}
+
+/// The same for JSON, which stays the same JSON: RFC 8259, 7 has control characters in strings only, where an escape stands
+/// for them.
+pub(super) fn harmless_json(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for character in json.chars() {
+        if is_odd(character) {
+            let _ = write!(out, "\\u{:04x}", u32::from(character));
+        } else {
+            out.push(character);
+        }
+    }
     out
 }
 

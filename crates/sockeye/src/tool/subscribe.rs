@@ -11,6 +11,7 @@ use super::ToolError;
 use super::gram::{Grams, is_datagram};
 use super::link::{Link, Patience, gone};
 use super::said::{Said, or_unknown};
+use super::show::{harmless, harmless_json};
 use super::silence::{BOUNDS, Due, QUESTION, Silence};
 use crate::address::Address;
 
@@ -39,6 +40,8 @@ pub struct Hearing<'a> {
     pub count: Option<u64>,
     /// How messages are written.
     pub format: Format,
+    /// Nothing in them may steer the terminal to which they are written.
+    pub is_for_terminal: bool,
 }
 
 /// Hears until `count` messages have come, the server ends, or `out` takes no more.
@@ -207,7 +210,11 @@ fn request(hearing: &Hearing<'_>) -> Vec<u8> {
 fn write(said: &Said<'_>, object: &[u8], hearing: &Hearing<'_>, out: &mut dyn Write) -> io::Result<()> {
     if hearing.format == Format::Json {
         if said.ch.is_some() {
-            out.write_all(object)?;
+            if hearing.is_for_terminal {
+                out.write_all(harmless_json(&String::from_utf8_lossy(object)).as_bytes())?;
+            } else {
+                out.write_all(object)?;
+            }
             out.write_all(b"\n")?;
         }
         return Ok(());
@@ -215,7 +222,7 @@ fn write(said: &Said<'_>, object: &[u8], hearing: &Hearing<'_>, out: &mut dyn Wr
     if !said.is_message() {
         if let Some(words) = missing(said) {
             // Where nobody can be told, hearing goes on.
-            let _ = writeln!(io::stderr(), "{words}");
+            let _ = writeln!(io::stderr(), "{}", harmless(&words));
         }
         return Ok(());
     }
@@ -231,14 +238,19 @@ fn write(said: &Said<'_>, object: &[u8], hearing: &Hearing<'_>, out: &mut dyn Wr
             }
         };
     }
+    let mut line = match payload {
+        Payload::Text(text) => text.replace('\n', "\\n").replace('\r', "\\r"),
+        Payload::Json(json) if hearing.is_for_terminal => harmless_json(json),
+        Payload::Json(json) => json.to_owned(),
+        Payload::Binary(encoded) => encoded.to_owned(),
+    };
     if hearing.name.contains(['+', '#']) {
-        write!(out, "{} ", or_unknown(said.ch.as_deref()))?;
+        line = format!("{} {line}", or_unknown(said.ch.as_deref()));
     }
-    match payload {
-        Payload::Text(text) => writeln!(out, "{}", text.replace('\n', "\\n").replace('\r', "\\r")),
-        Payload::Json(json) => writeln!(out, "{json}"),
-        Payload::Binary(encoded) => writeln!(out, "{encoded}"),
+    if hearing.is_for_terminal {
+        line = harmless(&line);
     }
+    writeln!(out, "{line}")
 }
 
 /// How hearing ends when a message cannot be written.
@@ -289,6 +301,28 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
+
+    #[test]
+    fn a_terminal_is_given_nothing_to_obey_and_a_pipe_everything() {
+        let address = "udp:localhost:7625".parse().expect("an address");
+        let text = "{\"ch\":\"a\",\"data\":\"x\\u001b]0;title\\u0007\\u009b2J\\ty\"}";
+        let json = "{\"ch\":\"a\",\"data\":{\"n\":\"\u{9b}2J\u{7f}\"}}";
+        let shown = |object: &str, format, is_for_terminal| {
+            let hearing =
+                Hearing { name: "+", since: None, last: None, count: None, format, is_for_terminal };
+            let said = Said::read(&address, object.as_bytes()).expect("an object");
+            let mut out = Vec::new();
+            write(&said, object.as_bytes(), &hearing, &mut out).expect("memory takes everything");
+            String::from_utf8(out).expect("it is text")
+        };
+
+        assert_eq!(shown(text, Format::Line, true), "a x\\u{1b}]0;title\\u{7}\\u{9b}2J\ty\n");
+        assert_eq!(shown(json, Format::Line, true), "a {\"n\":\"\\u009b2J\\u007f\"}\n");
+        assert_eq!(shown(json, Format::Json, true), "{\"ch\":\"a\",\"data\":{\"n\":\"\\u009b2J\\u007f\"}}\n");
+        assert_eq!(shown(text, Format::Line, false), "a x\u{1b}]0;title\u{7}\u{9b}2J\ty\n");
+        assert_eq!(shown(json, Format::Json, false), format!("{json}\n"));
+        assert_eq!(shown(text, Format::Raw, true), "x\u{1b}]0;title\u{7}\u{9b}2J\ty");
+    }
 
     #[test]
     fn what_is_lost_on_the_way_shows_in_the_positions() {

@@ -188,6 +188,32 @@ fn what_is_no_object_of_the_protocol_ends_sub_and_pub_with_a_word() {
 }
 
 #[test]
+fn the_words_of_a_server_cannot_steer_a_terminal() {
+    use std::io::Read as _;
+    for answer in [
+        "{\"error\":1,\"code\":\"denied\",\"why\":\"\\u001b[2J\\u009b2J\\r!\"}\n",
+        "{\"bye\":\"\\u001b[2J\\u009b2J\\r!\"}\n",
+        "{\"ok\":1,\"recovered\":false,\"why\":\"\\u001b[2J\\u009b2J\\r!\"}\n",
+        "{\"ch\":\"\\u001b[2J\\u009b2J\\r!\",\"gap\":{\"from\":\"k:1\",\"to\":\"k:2\",\"why\":\"slow\"}}\n",
+    ] {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let at = format!("tcp:{}", listener.local_addr().unwrap());
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            stream.write_all(answer.as_bytes()).unwrap();
+            stream.shutdown(std::net::Shutdown::Write).unwrap();
+            let _ = stream.read_to_end(&mut Vec::new());
+        });
+
+        let ran = run(&["sub", "--from", &at, "c"], b"");
+
+        assert!(ran.errors.contains(r"\u{1b}[2J\u{9b}2J\r!"), "{ran:?}");
+        assert!(!ran.errors.trim_end().contains(|word: char| word.is_control() && word != '\n'), "{ran:?}");
+        server.join().unwrap();
+    }
+}
+
+#[test]
 fn pub_stops_at_a_line_without_end() {
     let server = Server::start();
     for to in
