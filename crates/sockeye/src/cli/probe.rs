@@ -58,12 +58,20 @@ impl Probe {
             send: self.send.map(|text| Message::text(format!("{text}\n"))),
             certificate_days: self.certificate_days,
         };
+        let mut unwritten = None;
         let tell = |finding: &tool::Finding| {
             let line = if json { finding.to_json().to_string() } else { finding.to_text() };
-            // Whoever read our output has heard enough; the exit code still tells.
-            let _ = writeln!(io::stdout().lock(), "{line}");
+            if let Err(error) = writeln!(io::stdout().lock(), "{line}") {
+                unwritten.get_or_insert(error);
+            }
         };
         let found = tool::run(async { Ok(tool::probe(&plan, tell).await) })?;
+        if let Some(source) = unwritten
+            // Whoever read our output has heard enough; the exit code still tells.
+            && source.kind() != io::ErrorKind::BrokenPipe
+        {
+            return Err(tool::ToolError::Output { what: "cannot write to standard output", source }.into());
+        }
         match found.into_iter().find_map(|finding| finding.outcome.err()) {
             Some(error) => Err(error.into()),
             None => Ok(()),

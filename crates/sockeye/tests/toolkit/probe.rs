@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::world::{Running, World, closed_port, full_port, run};
+use crate::world::{BINARY, Running, World, closed_port, full_port, run};
 
 #[test]
 fn several_addresses_are_told_in_their_order_and_the_exit_code_tells() {
@@ -95,4 +95,21 @@ fn an_address_is_told_as_it_was_given_while_it_is_waited_for() {
     let found: serde_json::Value = serde_json::from_str(ran.text()).unwrap();
     assert_eq!(found["address"], at.as_str());
     assert!(found["error"].as_str().unwrap().starts_with(&format!("{at}: cannot connect")), "{found}");
+}
+
+#[test]
+fn what_cannot_be_written_is_an_error_and_a_reader_who_left_is_none() {
+    let (_listening, at) = Running::listen(&["--keep", "--echo", "tcp:127.0.0.1:0"]);
+    let to = |output: std::process::Stdio| {
+        let mut command = std::process::Command::new(BINARY);
+        let command = command.args(["probe", &at]).stdout(output).stderr(std::process::Stdio::piped());
+        let ran = command.spawn().unwrap().wait_with_output().unwrap();
+        (ran.status.code(), String::from_utf8(ran.stderr).unwrap())
+    };
+
+    let (code, errors) = to(std::fs::File::options().write(true).open("/dev/full").unwrap().into());
+    assert!(code == Some(1) && errors.contains("standard output"), "{code:?} {errors}");
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    assert_eq!(to(writer.into()), (Some(0), String::new()));
 }
