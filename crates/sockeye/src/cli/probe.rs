@@ -8,7 +8,7 @@ use clap::Args;
 use super::Failure;
 use super::join::{check_timeout, parse_time};
 use crate::address::Address;
-use crate::net::Message;
+use crate::net::{ErrorKind, Message, needs_tls};
 use crate::tool;
 
 /// Say whether addresses are ready, with the time of each step
@@ -36,7 +36,7 @@ pub(super) struct Probe {
     /// Say this line before the first byte is waited for
     #[arg(long, value_name = "TEXT", requires = "first_byte")]
     send: Option<String>,
-    /// A certificate that ends within so many days is not ready
+    /// A certificate that ends within so many days is not ready; for addresses with TLS
     #[arg(long, value_name = "DAYS")]
     certificate_days: Option<u64>,
     /// One JSON object a line
@@ -49,6 +49,9 @@ impl Probe {
         let json = self.json;
         if self.timeout.is_some() {
             self.addresses.iter().try_for_each(check_timeout)?;
+        }
+        if self.certificate_days.is_some() {
+            self.addresses.iter().try_for_each(check_certificate)?;
         }
         let plan = tool::Probe {
             addresses: self.addresses,
@@ -77,4 +80,15 @@ impl Probe {
             None => Ok(()),
         }
     }
+}
+
+/// Whether there is a certificate that `--certificate-days` could look at: one that was not looked at is not in order.
+fn check_certificate(address: &Address) -> Result<(), Failure> {
+    if !needs_tls(address) {
+        let address = address.shown();
+        let why =
+            format!("{address}: --certificate-days has no certificate there: give tls:, wss: or https:");
+        return Err(Failure::new(ErrorKind::Usage, why));
+    }
+    Ok(())
 }

@@ -262,7 +262,7 @@ impl fmt::Debug for Connector {
 }
 
 /// Whether TLS stands over the base, by the base itself or by a layer.
-pub(super) fn needs_tls(address: &Address) -> bool {
+pub(crate) fn needs_tls(address: &Address) -> bool {
     match &address.base {
         Base::Tls(_) => true,
         Base::WebSocket(url) | Base::Http(url) => url.secure,

@@ -68,6 +68,7 @@ mod transport;
 mod unix;
 mod websocket;
 
+pub(crate) use connect::needs_tls;
 pub use connect::{Connector, Draft, ToAddress};
 pub(crate) use der::{date_text as certificate_date, unix_now};
 pub use error::{Error, ErrorKind, Result};

@@ -121,13 +121,11 @@ async fn once(plan: &Probe, address: &Address, left: Option<Duration>, attempts:
     };
     finding.peer = Some(socket.peer().to_string());
     finding.certificate_ends_at = socket.certificate_ends_at();
-    if let (Some(ends), Some(days)) = (finding.certificate_ends_at, plan.certificate_days) {
-        let left = (ends - unix_now()).div_euclid(86_400);
-        if left < i64::try_from(days).unwrap_or(i64::MAX) {
-            let what = format!("the certificate ends on {}, in {left} days", certificate_date(ends));
-            finding.outcome = Err(Error::new(ErrorKind::Threshold, address.shown(), what));
-            return finding;
-        }
+    if let Some(days) = plan.certificate_days
+        && let Err(what) = check_certificate(finding.certificate_ends_at, days)
+    {
+        finding.outcome = Err(Error::new(ErrorKind::Threshold, address.shown(), what));
+        return finding;
     }
     if let Some(message) = &plan.send
         && let Err(error) = socket.send(message.clone()).await
@@ -169,6 +167,16 @@ async fn once(plan: &Probe, address: &Address, left: Option<Duration>, attempts:
         let _ = tokio::time::timeout(Duration::from_secs(1), socket.close()).await;
     }
     finding
+}
+
+/// Whether a certificate lasts for so many days from now.
+fn check_certificate(ends_at: Option<i64>, days: u64) -> std::result::Result<(), String> {
+    let ends = ends_at.ok_or("when the certificate ends cannot be read")?;
+    let left = (ends - unix_now()).div_euclid(86_400);
+    match left < i64::try_from(days).unwrap_or(i64::MAX) {
+        true => Err(format!("the certificate ends on {}, in {left} days", certificate_date(ends))),
+        false => Ok(()),
+    }
 }
 
 impl Finding {

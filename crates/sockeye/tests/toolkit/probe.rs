@@ -113,3 +113,14 @@ fn what_cannot_be_written_is_an_error_and_a_reader_who_left_is_none() {
     drop(reader);
     assert_eq!(to(writer.into()), (Some(0), String::new()));
 }
+
+#[test]
+fn a_certificate_is_not_demanded_where_there_is_none() {
+    let (_listening, at) = Running::listen(&["--keep", "--echo", "tcp:127.0.0.1:0"]);
+
+    for at in [at.as_str(), "ws://127.0.0.1:1/", "udp:127.0.0.1:1", "unix:/nowhere", "exec:true"] {
+        let ran = run(&["probe", "--certificate-days", "4", at], b"");
+        assert_eq!((ran.code, ran.text()), (2, ""), "{ran:?}");
+        assert!(ran.errors.contains("--certificate-days") && ran.errors.contains(at), "{ran:?}");
+    }
+}
