@@ -10,6 +10,7 @@ use sockeye_wire::websocket::{
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::der::unix_now;
+use super::http::{LINE_TIMEOUT, RefusalWords};
 use super::option::message_bytes_max;
 use super::resolve::step;
 use super::transport::Transport;
@@ -95,7 +96,11 @@ pub(super) async fn connect(
                 deflate,
             ))
         }
-        (_, Some(Err(error))) => {
+        (answer, Some(Err(error))) => {
+            let words = match &error {
+                UpgradeResponseError::Status { status: 400.., .. } => words(&mut transport, answer).await,
+                _ => String::new(),
+            };
             let hint = match &error {
                 UpgradeResponseError::Status { status: 401 | 403, .. } => {
                     "the server wants to know who asks (token=env:NAME), or from where (origin=URL)"
@@ -113,7 +118,9 @@ pub(super) async fn connect(
                 UpgradeResponseError::Status { status, .. } => Some(*status),
                 _ => None,
             };
-            Err(failed(error.to_string()).with_hint(hint).with_http_status(status))
+            let refused = failed(format!("{error}{words}")).with_http_status(status);
+            let is_explained = !words.is_empty() && !matches!(status, Some(401 | 403 | 404));
+            Err(if is_explained { refused } else { refused.with_hint(hint) })
         }
         (answer, None) if answer.is_empty() => {
             Err(failed("the server closed the connection without an answer".into())
@@ -121,6 +128,23 @@ pub(super) async fn connect(
         }
         (_, None) => Err(failed("the server closed the connection in the middle of its answer".into())),
     }
+}
+
+/// What a server says about its refusal, of which the beginning was received.
+async fn words(transport: &mut Transport, answer: Vec<u8>) -> String {
+    let Some(mut words) = RefusalWords::begin(answer) else { return String::new() };
+    let rest = async {
+        let mut received = Vec::with_capacity(1_024);
+        while !words.push(&received) {
+            received.clear();
+            if !matches!(transport.read_buf(&mut received).await, Ok(1..)) {
+                return;
+            }
+        }
+    };
+    // What came in that time is shown.
+    let _ = tokio::time::timeout(LINE_TIMEOUT, rest).await;
+    words.suffix()
 }
 
 /// The host and path that an address asks for.

@@ -34,9 +34,9 @@ use crate::address::{Address, Url};
 
 /// So many interim answers (1xx) may come before the answer.
 const INTERIM_MAX: u8 = 16;
-/// So much of the first line of a refusal is shown, and it is waited for so long.
+/// So much of the first line of a refusal is shown, and it is waited for so long. The rest is not read.
 const LINE_BYTES_MAX: usize = 300;
-const LINE_TIMEOUT: Duration = Duration::from_secs(1);
+pub(crate) const LINE_TIMEOUT: Duration = Duration::from_secs(1);
 /// So much of what is written is one chunk.
 const CHUNK_BYTES_MAX: usize = 64 * 1024;
 
@@ -129,9 +129,23 @@ struct Content {
 struct Refusal {
     status: u16,
     what: String,
+    line: FirstLine,
+    patience: Pin<Box<Sleep>>,
+}
+
+/// The first line of a body: what a server says about its refusal.
+#[derive(Debug)]
+struct FirstLine {
     content: Content,
     line: Vec<u8>,
-    patience: Pin<Box<Sleep>>,
+}
+
+/// The same of an answer whose bytes come from elsewhere, such as one to a handshake.
+#[derive(Debug)]
+pub(crate) struct RefusalWords {
+    first: FirstLine,
+    input: Vec<u8>,
+    at: usize,
 }
 
 impl Content {
@@ -166,7 +180,11 @@ impl Content {
     }
 }
 
-impl Refusal {
+impl FirstLine {
+    fn new(body: AnswerBody) -> FirstLine {
+        FirstLine { content: Content::new(body), line: Vec::new() }
+    }
+
     /// Takes of the body what belongs to its first line; says whether the line is whole.
     fn take(&mut self, input: &mut Vec<u8>, at: &mut usize) -> bool {
         while let Ok(Some(piece)) = self.content.take(input, at) {
@@ -181,9 +199,45 @@ impl Refusal {
         self.content.is_done()
     }
 
-    fn error(&self, name: &str) -> Error {
+    /// What it says: of an error of a Sockeye server, its `why`.
+    fn text(&self) -> String {
+        #[derive(serde::Deserialize)]
+        struct Told {
+            why: String,
+        }
         let line = self.line.split(|byte| *byte == b'\n').next().unwrap_or_default();
-        let line = printable(&line[..line.len().min(LINE_BYTES_MAX)]);
+        let line = &line[..line.len().min(LINE_BYTES_MAX)];
+        match serde_json::from_slice(line) {
+            Ok(Told { why }) => printable(why.as_bytes()),
+            Err(_) => printable(line),
+        }
+    }
+}
+
+impl RefusalWords {
+    /// Begins with what was received so far of an answer, its head included. `None`: it has no body that could be read.
+    pub(crate) fn begin(mut answer: Vec<u8>) -> Option<RefusalWords> {
+        let Ok(Some(Answer { body, head_bytes, .. })) = parse_answer(&answer, "GET") else { return None };
+        answer.drain(..head_bytes);
+        Some(RefusalWords { first: FirstLine::new(body), input: answer, at: 0 })
+    }
+
+    /// Takes what was received since; says whether all was received that is shown.
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> bool {
+        self.input.extend_from_slice(bytes);
+        self.first.take(&mut self.input, &mut self.at)
+    }
+
+    /// What the server says, if anything: `: ` and its words.
+    pub(crate) fn suffix(&self) -> String {
+        let text = self.first.text();
+        if text.is_empty() { text } else { format!(": {text}") }
+    }
+}
+
+impl Refusal {
+    fn error(&self, name: &str) -> Error {
+        let line = self.line.text();
         let what = match line.is_empty() {
             true => self.what.clone(),
             false => format!("{}: {line}", self.what),
@@ -246,7 +300,7 @@ impl Exchange {
                     }
                 },
                 State::Refusal(refusal) => {
-                    let is_whole = refusal.take(&mut self.input, &mut self.at);
+                    let is_whole = refusal.line.take(&mut self.input, &mut self.at);
                     if is_whole || refusal.patience.as_mut().poll(cx).is_ready() {
                         let error = refusal.error(name);
                         return Poll::Ready(Err(self.over(error)));
@@ -305,8 +359,7 @@ impl Exchange {
             _ => State::Refusal(Box::new(Refusal {
                 status,
                 what,
-                content: Content::new(body),
-                line: Vec::new(),
+                line: FirstLine::new(body),
                 patience: Box::pin(sleep(LINE_TIMEOUT)),
             })),
         };

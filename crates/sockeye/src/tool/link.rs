@@ -7,16 +7,19 @@ use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream, ToSocketAddrs as _};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sockeye_wire::line::LineDecoder;
-use sockeye_wire::websocket::{self, Decoder, Deflate, DeflateOffer, Event, MessageKind, Opcode, Role};
+use sockeye_wire::websocket::{
+    self, Decoder, Deflate, DeflateOffer, Event, MessageKind, Opcode, Role, UpgradeResponseError,
+};
 
 use super::ToolError;
 use super::said::Said;
 use super::secure::{self, Secure};
 use super::silence::{BOUNDS, Due, QUESTION, Silence};
 use crate::address::{Address, Base};
+use crate::net::{LINE_TIMEOUT, RefusalWords};
 
 /// How long connecting, the handshake, and each answer that is waited for may take.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -388,15 +391,42 @@ fn shake_hands(
             Err(error) => return Err(failed(error.to_string())),
         };
         end += length;
-        if let Some(response) = websocket::parse_upgrade_response(&buffer[..end], &key, &[], Some(&OFFER))
-            .map_err(|error| failed(error.to_string()))?
-        {
-            return Ok((response.head_bytes, end, response.deflate));
+        match websocket::parse_upgrade_response(&buffer[..end], &key, &[], Some(&OFFER)) {
+            Ok(Some(response)) => return Ok((response.head_bytes, end, response.deflate)),
+            Ok(None) => {}
+            Err(error) => {
+                let words = match &error {
+                    UpgradeResponseError::Status { status: 400.., .. } => words(stream, &buffer[..end]),
+                    _ => String::new(),
+                };
+                return Err(failed(format!("{error}{words}")));
+            }
         }
         if end == buffer.len() {
             return Err(failed("the answer's head is too long".into()));
         }
     }
+}
+
+/// What a server says about its refusal, of which the beginning was received.
+fn words(stream: &mut Stream, answer: &[u8]) -> String {
+    let Some(mut words) = RefusalWords::begin(answer.to_vec()) else { return String::new() };
+    let until = Instant::now() + LINE_TIMEOUT;
+    let (mut buffer, mut length) = ([0; 1_024], 0);
+    while !words.push(&buffer[..length]) {
+        let left = until.saturating_duration_since(Instant::now());
+        // What came in that time is shown.
+        if left.is_zero() || stream.set_read_timeout(Some(left)).is_err() {
+            break;
+        }
+        length = match stream.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(length) => length,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
+            Err(_) => break,
+        };
+    }
+    words.suffix()
 }
 
 /// RFC 6455, 5.3: the masking key must not be predictable.

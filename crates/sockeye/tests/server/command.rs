@@ -253,6 +253,21 @@ fn pub_takes_both_line_ends() {
 }
 
 #[test]
+fn the_words_of_a_handshake_that_was_refused_are_told() {
+    let server = Server::start();
+    let port = server.tcp().port();
+    said(&["pub", "--to", &format!("tcp:127.0.0.1:{port}"), "c", "hi"], b"");
+
+    let ran = run(&["connect", &format!("ch:127.0.0.1:{port}/c?since=zz:9")], b"");
+    assert_eq!(ran.code, 7, "{ran:?}");
+    assert!(ran.errors.contains("410 Gone: ") && ran.errors.contains("no longer kept (epoch)"), "{ran:?}");
+    let ran = run(&["sub", "--from", &format!("ws://127.0.0.1:{port}/nothing"), "c"], b"");
+    assert_eq!(ran.code, 7, "{ran:?}");
+    assert!(ran.errors.contains("404 Not Found: nothing is here"), "{ran:?}");
+    assert!(!ran.errors.contains('{'), "{ran:?}");
+}
+
+#[test]
 fn sub_hears_a_pattern_live_and_says_when_the_server_ends_first() {
     let mut server = Server::start();
     let from = format!("ws://localhost:{}/ws", server.tcp().port());

@@ -112,6 +112,29 @@ fn unchunked(request: &str) -> String {
 }
 
 #[test]
+fn a_refused_handshake_is_told_in_the_same_way() {
+    let end = "2\r\nno\r\n9\r\n \u{1b}[31mit\n\r\n4\r\nmore\r\n";
+    for (body, told) in [
+        ("Content-Length: 60\r\n\r\n\nno \u{1b}[31mit\r\nmore of it", "no [31mit"),
+        (&format!("Transfer-Encoding: chunked\r\n\r\n{end}"), "no [31mit"),
+        // Neither the line nor the body ends: what there is, is shown.
+        ("Content-Type: text/plain\r\n\r\nno [31mit", "no [31mit"),
+        ("Content-Length: 0\r\n\r\n", "Conflict"),
+    ]
+    .map(|(body, told)| (&*format!("HTTP/1.1 409 Conflict\r\n{body}").leak(), told))
+    {
+        for arguments in [&["connect"][..], &["pub", "c", "hi", "--to"]] {
+            let (at, server) = saying(body);
+            let ran = run(&[arguments, &[&at.replace("http:", "ws:")]].concat(), b"");
+            assert_eq!((ran.code, ran.text()), (7, ""), "{ran:?}");
+            assert!(ran.errors.contains("409 Conflict") && ran.errors.contains(told), "{ran:?}");
+            assert!(!ran.errors.contains("more") && !ran.errors.contains('\u{1b}'), "{ran:?}");
+            server.join().unwrap();
+        }
+    }
+}
+
+#[test]
 fn a_refusal_is_told_with_its_status_and_its_first_line() {
     let check = |(at, server): (String, JoinHandle<String>), said: &[&str]| {
         let ran = run(&["connect", &at], b"");
