@@ -30,8 +30,6 @@ pub(super) struct Peer<S> {
     apart: bool,
     /// It must begin with a PROXY header, which has not come yet.
     pub(super) owes_header: bool,
-    /// Those who hear of clients were told that it has come.
-    pub(super) is_told: bool,
     /// When the wheel will bring this peer up at the latest (`u64::MAX`: it is not in the wheel).
     pub(super) armed_ms: u64,
     pub(super) machine: Connection,
@@ -44,6 +42,8 @@ pub(super) struct Peer<S> {
     pub(super) span: tracing::Span,
     /// Where it came from, if that has an address.
     pub(super) address: Option<SocketAddr>,
+    /// Those who hear of clients were told that it has come.
+    pub(super) is_told: bool,
 }
 
 impl<S> Peer<S> {
