@@ -25,7 +25,8 @@ use crate::tool::{self, Frame, RelayRules};
     `listen:` marks the side that is listened on; each connection there opens the other side anew.\n\
     Without it both are connected once, and the exit code is that of the pair: 3 name not found,\n\
     4 refused, 5 timed out, 6 TLS, 7 handshake refused, 8 ended early. The end of one direction is\n\
-    passed on, and the other goes on until it ends too.")]
+    passed on, and the other goes on until it ends too. To a WebSocket, whose close ends both, it is passed on when\n\
+    nothing has come from it for --wait; --wait 0s leaves that out where the peer is a relay, too.")]
 pub(super) struct Relay {
     /// One side: an address, or listen:ADDRESS
     #[arg(value_name = "LEFT")]
@@ -61,7 +62,8 @@ pub(super) struct Relay {
     /// How long one direction may go on after the other has ended [default: without limit]
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     linger: Option<Duration>,
-    /// How long to wait for an answer where there are no connections (UDP), after the other side has ended
+    /// How long to wait for an answer after the other side has ended, and again after each answer, where nothing ends one
+    /// direction alone: datagrams, and WebSockets, which are closed then
     #[arg(long, value_name = "TIME", value_parser = parse_time, default_value = "1s")]
     wait: Duration,
     /// Try to connect again for so long, after growing random pauses [default: once]

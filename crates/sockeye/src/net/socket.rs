@@ -8,6 +8,7 @@ use std::process::ExitStatus;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::io::AsyncWrite as _;
 
 use super::datagram::Datagram;
@@ -183,6 +184,25 @@ impl Socket {
             Core::WebSocket(websocket) => websocket.control_is_visible = visible,
             Core::Framed(framed) => framed.control_is_visible = visible,
             Core::Stream(_) | Core::Datagram(_) | Core::Http(_) => {}
+        }
+    }
+
+    /// Leaves the answer to the peer's close to [`Socket::finish`]: when that close is received, messages can still be sent.
+    /// RFC 6455, 5.5.1: an endpoint may delay its answer until what it is sending is sent. Without meaning where a close needs no
+    /// answer.
+    pub(crate) fn hold_close_answer(&mut self) {
+        if let Core::WebSocket(websocket) = &mut self.core {
+            websocket.answer_is_held = true;
+        }
+    }
+
+    /// Makes the end of a stream over TCP a reset, when this is dropped. A WebSocket and TLS have ends in good order of their own,
+    /// which then are missing; where there is no TCP beneath there is nothing to reset.
+    pub(crate) fn reset_when_dropped(&self) {
+        if !matches!(self.core, Core::WebSocket(_))
+            && let Some(Transport::Tcp(tcp)) = self.core.transport()
+        {
+            let _ = SockRef::from(tcp).set_linger(Some(Duration::ZERO));
         }
     }
 

@@ -38,6 +38,8 @@ pub(super) struct WebSocket {
     pub(super) closed: Option<Close>,
     /// Whether pings and pongs are received as messages.
     pub(super) control_is_visible: bool,
+    /// Whether the answer to the peer's close is left to [`WebSocket::poll_finish`].
+    pub(super) answer_is_held: bool,
     end: End,
     decoder: Decoder,
     input: Vec<u8>,
@@ -79,6 +81,7 @@ impl WebSocket {
             subprotocol,
             closed: None,
             control_is_visible: false,
+            answer_is_held: false,
             end,
             decoder,
             input,
@@ -165,11 +168,12 @@ impl WebSocket {
                 Event::Close { code, payload } => {
                     let reason =
                         String::from_utf8_lossy(self.decoder.bytes(&self.input, &payload)).into_owned();
-                    // RFC 6455, 5.5.1: the answer repeats the code.
-                    self.write_close(&Close { code, reason: String::new() });
-                    let _ = self.outgoing.poll_flush(&mut self.transport, cx);
                     self.closed = Some(Close { code, reason });
                     self.ended = true;
+                    if !self.answer_is_held {
+                        self.write_answer(code);
+                        let _ = self.outgoing.poll_flush(&mut self.transport, cx);
+                    }
                     return Ok(None);
                 }
             }
@@ -243,17 +247,25 @@ impl WebSocket {
         self.outgoing.poll_flush(&mut self.transport, cx)
     }
 
-    /// Sends a close frame behind everything.
+    /// Sends a close frame behind everything; an answer if the peer has closed.
     pub(super) fn poll_finish(&mut self, close: &Close, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.sent_close {
             ready!(self.poll_flush(cx))?;
-            self.write_close(close);
+            match &self.closed {
+                Some(closed) => self.write_answer(closed.code),
+                None => self.write_close(close),
+            }
         }
         match ready!(self.poll_flush(cx)) {
             // The peer has closed it and gone.
             Err(error) if self.ended && is_reset(&error) => Poll::Ready(Ok(())),
             other => Poll::Ready(other),
         }
+    }
+
+    /// RFC 6455, 5.5.1: the answer to a close repeats its code.
+    fn write_answer(&mut self, code: Option<u16>) {
+        self.write_close(&Close { code, reason: String::new() });
     }
 
     fn write_close(&mut self, close: &Close) {

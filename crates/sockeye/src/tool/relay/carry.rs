@@ -3,15 +3,23 @@
 //! Between sockets with messages each is passed as it is. Onto a stream messages are framed, and read from it by the same
 //! framing; `raw` passes bytes as they come. A half-close becomes a half-close or a close, a close keeps its code and reason
 //! where the other end can say it. Deliberately absent: streams that the kernel can join by itself, which are in `plain`.
+//!
+//! A WebSocket cannot end one direction alone (RFC 6455, 5.5.1: nothing is sent behind a close frame, and most peers answer it
+//! at once). So the end of a stream is held back until the WebSocket has said what it has to say, and the close of a WebSocket
+//! is answered when the other side has:
+//!
+//! ```text
+//! stream ends     -> silence for `wait`, or the WebSocket ends  -> close  -> all until its answer goes to the stream -> end
+//! WebSocket closes -> the other side is told its end -> all until its end goes to the WebSocket -> answer to the close
+//! ```
 
 use std::future::Future;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use tokio::time::{sleep, sleep_until, timeout};
 
 use super::figures::{Tally, Way};
+use super::moves::Moves;
 use super::rules::{End, Passed, Shared};
 use crate::address::Shape;
 use crate::net::{
@@ -21,7 +29,8 @@ use crate::net::{
 use crate::tool::frame::{write, write_close};
 use crate::tool::{Deframer, Frame, Item, Kept};
 
-/// How long the other end may go on when nothing that it says can be passed on any more.
+/// How long the other end may go on when nothing that it says can be passed on any more; and at least how long it may stand still
+/// while a close waits for it, because who has an end to tell may take his time for it.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 /// The largest piece of a stream that fits any datagram.
 const PIECE_BYTES_MAX: usize = 65_507;
@@ -35,6 +44,11 @@ pub(super) async fn carry(
 ) -> (Result<()>, Tally) {
     left.show_control(wants_control(&left, &right, shared.rules.frame));
     right.show_control(wants_control(&right, &left, shared.rules.frame));
+    right.hold_close_answer();
+    // Nobody is told what comes back.
+    if !shared.rules.one_way {
+        left.hold_close_answer();
+    }
     let (kinds, traits) = ((left.kind(), right.kind()), (left.traits(), right.traits()));
     let shapes = (kinds.0.shape(), kinds.1.shape());
     let (mut left_receive, mut left_send) = left.split();
@@ -43,7 +57,9 @@ pub(super) async fn carry(
     let there = Lane {
         way: Way::There,
         shapes,
+        from: kinds.0,
         to: kinds.1,
+        holds_end: traits.0.half_close && is_closed_whole(traits.1) && !shared.rules.one_way,
         traits: traits.1,
         translation: Translation::of(shapes.0, shapes.1, shared),
         shared,
@@ -53,7 +69,9 @@ pub(super) async fn carry(
     let back = Lane {
         way: Way::Back,
         shapes: (shapes.1, shapes.0),
+        from: kinds.1,
         to: kinds.0,
+        holds_end: traits.1.half_close && is_closed_whole(traits.0),
         traits: traits.0,
         translation: Translation::of(shapes.1, shapes.0, shared),
         shared,
@@ -61,6 +79,7 @@ pub(super) async fn carry(
         number,
     };
     let mut stop = shared.stop.clone();
+    let mut has_idled = false;
     let outcome = {
         let there = there.run(&mut left_receive, &mut right_send);
         let back = async {
@@ -72,14 +91,32 @@ pub(super) async fn carry(
         };
         tokio::select! {
             biased;
-            outcome = join(there, back, traits, shared, &moves) => Some(outcome),
-            error = idle(shared, &moves) => Some(Err(error)),
+            outcome = join(there, back, kinds, shared, &moves) => Some(outcome),
+            error = idle(shared, &moves) => {
+                has_idled = true;
+                Some(Err(error))
+            }
             // Whoever holds the other half of this has ended the relay, one way or another.
             _ = stop.wait_for(|stop| *stop) => None,
         }
     };
     let outcome = match outcome {
-        Some(outcome) => outcome,
+        Some(outcome) => {
+            if outcome.is_ok() {
+                let answer = async {
+                    for (receive, send) in
+                        [(&left_receive, &mut left_send), (&right_receive, &mut right_send)]
+                    {
+                        // A close whose answer nothing was left to wait for.
+                        if is_closed_whole(send.traits()) && receive.closed().is_some() {
+                            let _ = send.finish().await;
+                        }
+                    }
+                };
+                let _ = timeout(LAST_WORDS, answer).await;
+            }
+            outcome
+        }
         None => {
             let goodbye = async {
                 for send in [&mut left_send, &mut right_send] {
@@ -87,10 +124,7 @@ pub(super) async fn carry(
                 }
                 // RFC 6455, 7.1.1: a close is answered, and only then the connection ends.
                 for (receive, traits) in [(&mut left_receive, traits.0), (&mut right_receive, traits.1)] {
-                    while traits.close_reason
-                        && !traits.half_close
-                        && matches!(receive.recv().await, Ok(Some(_)))
-                    {}
+                    while is_closed_whole(traits) && matches!(receive.recv().await, Ok(Some(_))) {}
                 }
             };
             let _ = timeout(LAST_WORDS, goodbye).await;
@@ -101,9 +135,27 @@ pub(super) async fn carry(
         // A command whose answer is not wanted may wait for ever to be rid of it.
         (Ok(Over::Unheard), ..) => Ok(()),
         (Ok(Over::Heard), Ok(mut left), Ok(mut right)) => wait(&mut left).await.and(wait(&mut right).await),
-        (outcome, ..) => outcome.map(drop),
+        (Err(error), left, right) => {
+            // Nobody takes a part for the whole: who was not told an end in good order learns that there is none. Where
+            // nothing has moved for long, only what was under way is a part.
+            for (socket, way) in [(left, Way::Back), (right, Way::There)] {
+                let is_part = if has_idled { moves.is_sending(way) } else { !moves.is_told(way) };
+                if let Ok(socket) = socket
+                    && is_part
+                {
+                    socket.reset_when_dropped();
+                }
+            }
+            Err(error)
+        }
+        (Ok(Over::Heard), ..) => unreachable!("both halves were made by one split"),
     };
     (status, moves.tally())
+}
+
+/// Whether an end of one direction ends the other, too: of a WebSocket, that is, whose close asks for an answer.
+fn is_closed_whole(traits: Traits) -> bool {
+    traits.close_reason && !traits.half_close
 }
 
 /// Whether pings and pongs pass from one end to the other: where one of them is JSON lines, and the other has them. Between two
@@ -145,42 +197,6 @@ enum Over {
     Unheard,
 }
 
-/// When something moved last, and how much did.
-struct Moves(Mutex<Moved>);
-
-struct Moved {
-    at: Instant,
-    by_way: [Instant; 2],
-    tally: Tally,
-}
-
-impl Moves {
-    fn new() -> Moves {
-        let now = Instant::now();
-        Moves(Mutex::new(Moved { at: now, by_way: [now; 2], tally: Tally::default() }))
-    }
-
-    fn count(&self, way: Way, bytes: usize) {
-        let mut moved = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        moved.at = Instant::now();
-        let at = moved.at;
-        moved.by_way[way as usize] = at;
-        moved.tally.count(way, bytes);
-    }
-
-    fn at(&self) -> Instant {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).at
-    }
-
-    fn at_of(&self, way: Way) -> Instant {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).by_way[way as usize]
-    }
-
-    fn tally(&self) -> Tally {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).tally
-    }
-}
-
 async fn idle(shared: &Shared, moves: &Moves) -> Error {
     let Some(idle) = shared.rules.idle else { return std::future::pending().await };
     loop {
@@ -196,7 +212,7 @@ async fn idle(shared: &Shared, moves: &Moves) -> Error {
 async fn join(
     there: impl Future<Output = Result<Ended>>,
     back: impl Future<Output = Result<Ended>>,
-    (left, right): (Traits, Traits),
+    (left, right): (Kind, Kind),
     shared: &Shared,
     moves: &Moves,
 ) -> Result<Over> {
@@ -205,10 +221,13 @@ async fn join(
         ended = &mut there => (Way::There, ended?),
         ended = &mut back => (Way::Back, ended?),
     };
-    let (source, target, rest) = match first {
-        Way::There => (left, right, Way::Back),
-        Way::Back => (right, left, Way::There),
+    let rest = first.opposite();
+    let (source, target, target_end) = match first {
+        Way::There => (left, right, End::Right),
+        Way::Back => (right, left, End::Left),
     };
+    let (source, is_standard, target) =
+        (source.traits(), target == Kind::Stream(StreamKind::Standard), target.traits());
     // Nobody reads what standard input would still be answered.
     if matches!(ended, Ended::Enough) {
         return Ok(Over::Unheard);
@@ -222,29 +241,32 @@ async fn join(
                 }
                 Ok(())
             }
-            // Nothing that is still said can be passed on: a WebSocket that was closed, a session that is over.
-            Ended::Told if !source.half_close => {
+            // Nothing that is still said can be passed on: a session that is over.
+            Ended::Told if !source.half_close && !source.end => {
                 sleep(LAST_WORDS).await;
                 Ok(())
             }
             // There is no end that could be waited for.
             _ if !target.end => {
-                let ended_at = Instant::now();
-                loop {
-                    let until = moves.at_of(rest).max(ended_at) + shared.rules.wait;
-                    if until <= Instant::now() {
-                        return Ok(());
+                moves.stillness(rest, shared.rules.wait).await;
+                Ok(())
+            }
+            // Who closed a WebSocket waits for the answer to that, not without a limit.
+            Ended::Told if is_closed_whole(source) => {
+                let patience = shared.rules.wait.max(LAST_WORDS);
+                tokio::select! {
+                    error = linger(shared) => Err(error),
+                    () = moves.stillness(rest, patience) => {
+                        // Input that nobody has given is not missing.
+                        if is_standard && !moves.is_sending(rest) {
+                            Ok(())
+                        } else {
+                            Err(shared.passed(Passed::Patience(target_end, patience)))
+                        }
                     }
-                    sleep_until(until.into()).await;
                 }
             }
-            _ => match shared.rules.linger {
-                Some(linger) => {
-                    sleep(linger).await;
-                    Err(shared.passed(Passed::Linger(linger)))
-                }
-                None => std::future::pending().await,
-            },
+            _ => Err(linger(shared).await),
         }
     };
     let second = async {
@@ -261,6 +283,13 @@ async fn join(
     // A message that was taken and is not wanted is told, also where the other end has closed in good order.
     told(ended)?;
     told(second?)
+}
+
+/// Waits for as long as one direction may go on after the other.
+async fn linger(shared: &Shared) -> Error {
+    let Some(linger) = shared.rules.linger else { return std::future::pending().await };
+    sleep(linger).await;
+    shared.passed(Passed::Linger(linger))
 }
 
 fn told(ended: Ended) -> Result<Over> {
@@ -316,8 +345,12 @@ struct Lane<'a> {
     way: Way,
     /// Of the source and the target.
     shapes: (Shape, Shape),
+    /// What the source is.
+    from: Kind,
     /// What the target is.
     to: Kind,
+    /// Whether the end is told only when the other direction has nothing more to say, because it would end that, too.
+    holds_end: bool,
     /// What it can do.
     traits: Traits,
     translation: Translation,
@@ -327,7 +360,15 @@ struct Lane<'a> {
 }
 
 impl<'a> Lane<'a> {
-    async fn run(mut self, from: &mut ReceiveHalf, to: &mut SendHalf) -> Result<Ended> {
+    async fn run(self, from: &mut ReceiveHalf, to: &mut SendHalf) -> Result<Ended> {
+        let (moves, way) = (self.moves, self.way);
+        let ended = self.pass(from, to).await;
+        moves.end(way, matches!(ended, Ok(Ended::Told)));
+        ended
+    }
+
+    /// Passes messages on, and the end behind them.
+    async fn pass(mut self, from: &mut ReceiveHalf, to: &mut SendHalf) -> Result<Ended> {
         let mut has_told_of_lines = false;
         while let Some(message) = from.recv().await? {
             self.moves.count(self.way, message.bytes.len());
@@ -372,6 +413,7 @@ impl<'a> Lane<'a> {
             if let Err(error) = sent {
                 return self.refused(error);
             }
+            self.moves.settle(self.way);
         }
         self.end(from, to).await
     }
@@ -379,6 +421,12 @@ impl<'a> Lane<'a> {
     /// Passes the end on, with its code and reason.
     async fn end(mut self, from: &mut ReceiveHalf, to: &mut SendHalf) -> Result<Ended> {
         let closed = from.closed();
+        // RFC 6455, 5.5.1 and 7.1.5: whoever receives a close answers it behind everything, so without the answer to ours
+        // something may be missing.
+        if self.from == Kind::Message(FramedKind::WebSocket) && closed.is_none() {
+            let what = "the connection ended before it answered our close (close code 1006)";
+            return Err(Error::new(ErrorKind::EndedEarly, self.source(), what));
+        }
         if let Translation::Read(deframer) = &mut self.translation {
             let finished = deframer.finish();
             if let Some(ended) = send_found(deframer, to).await {
@@ -393,6 +441,20 @@ impl<'a> Lane<'a> {
                 && let Err(error) = to.send(Message::binary(out)).await
             {
                 return self.refused(error);
+            }
+        }
+        // An end that was not said in so many words: the answer comes first.
+        if self.holds_end && closed.is_none() {
+            let (rest, ended_at) = (self.way.opposite(), Instant::now());
+            tokio::select! {
+                biased;
+                () = self.moves.over(rest) => {}
+                () = self.moves.silence(rest, self.shared.rules.wait) => {}
+                error = linger(self.shared) => {
+                    if self.moves.is_sending(rest) || self.moves.at_of(rest) > ended_at {
+                        return Err(error);
+                    }
+                }
             }
         }
         match to.finish_with(closed.unwrap_or_else(Close::normal)).await {

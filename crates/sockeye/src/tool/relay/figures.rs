@@ -23,6 +23,16 @@ pub(super) enum Way {
     Back,
 }
 
+impl Way {
+    /// The other direction.
+    pub(super) fn opposite(self) -> Way {
+        match self {
+            Way::There => Way::Back,
+            Way::Back => Way::There,
+        }
+    }
+}
+
 /// What went through: messages, or pieces of a stream, and their bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Tally {

@@ -2,8 +2,8 @@
 //!
 //! Whichever side is listened on, each connection there opens the other side anew; where both are, they are joined in the
 //! order in which they come. In reading order: `rules` is what holds for a pair, `doors` is where pairs come from, `plain`
-//! joins streams that the kernel can join by itself (through `pipe`), `carry` everything else, `copy` writes what passes
-//! elsewhere too, `figures` counts and tells.
+//! joins streams that the kernel can join by itself (through `pipe`), `carry` everything else (`moves` is what its directions
+//! know of each other), `copy` writes what passes elsewhere too, `figures` counts and tells.
 //!
 //! Deliberately absent: sharing one connection among several, which is what a server's channels are for.
 
@@ -11,6 +11,7 @@ mod carry;
 mod copy;
 mod doors;
 mod figures;
+mod moves;
 mod pipe;
 mod plain;
 mod rules;

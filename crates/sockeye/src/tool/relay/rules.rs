@@ -27,7 +27,8 @@ pub struct Rules {
     pub idle: Option<Duration>,
     /// How long one direction may go on after the other ended.
     pub linger: Option<Duration>,
-    /// How long an end without connections is waited for, after the other ended, and after each answer.
+    /// How long to wait for an answer after one side ended, and again after each answer, where nothing ends one direction alone:
+    /// a datagram socket has no end, and the close of a WebSocket tells the peer to answer no more.
     pub wait: Duration,
     /// Show what passes in hexadecimal.
     pub hex: bool,
@@ -60,6 +61,8 @@ pub(super) enum End {
 /// A limit that has passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Passed {
+    /// A side stood still after the other was closed, and has not ended.
+    Patience(End, Duration),
     /// Nothing moved.
     Idle(Duration),
     /// One direction went on after the other ended.
@@ -76,6 +79,14 @@ impl Shared {
 
     pub(super) fn passed(&self, passed: Passed) -> Error {
         match passed {
+            Passed::Patience(end, patience) => {
+                let what = format!(
+                    "it had not ended when nothing of it had gone on for {} ms after the close of the other side",
+                    patience.as_millis()
+                );
+                Error::new(ErrorKind::EndedEarly, self.name(end), what)
+                    .with_hint("a longer --wait waits for what it may still say")
+            }
             Passed::Idle(idle) => {
                 let what = format!("nothing has moved for {} ms", idle.as_millis());
                 Error::new(ErrorKind::TimedOut, &self.left, what)

@@ -4,6 +4,7 @@ mod datagram;
 mod end;
 mod message;
 mod stream;
+mod tunnel;
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
