@@ -399,7 +399,12 @@ fn shake_hands(
                     UpgradeResponseError::Status { status: 400.., .. } => words(stream, &buffer[..end]),
                     _ => String::new(),
                 };
-                return Err(failed(format!("{error}{words}")));
+                // Whoever leaves the path out gets the page there.
+                let hint = match path {
+                    "/" => " at /, and a Sockeye server speaks the protocol at /ws: put that behind the port",
+                    _ => "",
+                };
+                return Err(failed(format!("{error}{words}{hint}")));
             }
         }
         if end == buffer.len() {

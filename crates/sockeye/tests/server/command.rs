@@ -420,6 +420,9 @@ fn a_path_without_envelopes_is_refused_before_anything_is_published_there() {
             assert!(ran.errors.contains("without envelopes") && ran.errors.contains("/ws"), "{ran:?}");
         }
     }
+    let ran = run(&["sub", "--from", &format!("ws:127.0.0.1:{port}"), "c"], b"");
+    assert_eq!(ran.code, 7, "{ran:?}");
+    assert!(ran.errors.contains("/ws"), "{ran:?}");
     server.ask("GET", "/ch/c", &[], b"").refused(404, "not_found");
 }
 
