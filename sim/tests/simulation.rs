@@ -24,7 +24,10 @@ fn two_runs_of_one_seed_are_the_same() {
 
 #[test]
 fn every_planted_bug_is_found() {
+    // It stops at the first seed that shows the bug. Which one that is depends on the length of every answer, so the rarest need
+    // some room: the full search has 10,000.
+    let runs = Runs { seeds: 2_000, ..RUNS };
     for bug in Planted::ALL {
-        assert!(find_planted(bug, RUNS).is_some(), "{bug:?} was not found");
+        assert!(find_planted(bug, runs).is_some(), "{bug:?} was not found");
     }
 }

@@ -49,8 +49,10 @@ fn twenty_thousand_connection_attempts_leave_the_server_as_it_was() {
     assert_eq!(server.ask("POST", "/ch/c", &[], b"after").status, 200);
     assert_eq!(witness.receive()["data"], "after");
     server.wait_until("everybody else is gone", |server| open_connections(server) == 2);
-    // Ports can run out on the way, but hardly any attempt may be lost.
-    assert!(server.metric("sockeye_connections_accepted_total{transport=\"tcp\"}") >= ATTEMPTS as u64);
+    // On a busy machine ports can run out on the way, and where the backlog is full the system drops the last step of a handshake
+    // whose client, who resets it at once, believes it done. But hardly any attempt may be lost.
+    let accepted = server.metric("sockeye_connections_accepted_total{transport=\"tcp\"}");
+    assert!(accepted >= ATTEMPTS as u64 * 99 / 100, "{accepted}");
 }
 
 #[test]
