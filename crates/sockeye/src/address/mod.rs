@@ -51,6 +51,9 @@ pub use side::{Role, Side};
 /// The port of a server that was not given one: S-O-C-K on a telephone.
 pub const DEFAULT_PORT: u16 = 7625;
 
+/// What the longest UDP datagram over IPv4 carries: 65,535 bytes without the headers of both (RFC 768, RFC 791).
+pub(crate) const UDP_BYTES_MAX: usize = 65_507;
+
 /// Where a socket is, and of which kind.
 ///
 /// # Examples

@@ -24,7 +24,7 @@ use sockeye_gateway::site::Hosts;
 use sockeye_gateway::{DeflateMode, Limits as ConnectionLimits};
 use sockeye_hub::{Limits as HubLimits, Rule};
 
-use crate::address::{Address, Base, DEFAULT_PORT};
+use crate::address::{Address, Base, DEFAULT_PORT, UDP_BYTES_MAX};
 
 pub use crate::address::unit::parse_bytes;
 pub use auth::{Auth, Grant, StaticToken, TokenText, read_token_file};
@@ -128,9 +128,6 @@ pub struct Overrides {
     /// `--self-signed`.
     pub self_signed: bool,
 }
-
-/// What the longest UDP datagram over IPv4 carries: 65,535 bytes without the headers of both (RFC 768, RFC 791).
-const UDP_BYTES_MAX: usize = 65_507;
 
 impl Config {
     /// Reads the file, if one is given, lays the flags over it, and checks the whole.

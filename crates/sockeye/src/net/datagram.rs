@@ -20,14 +20,13 @@ use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockAddr, SockRef, Sock
 use tokio::io::{Interest, Ready};
 use tokio::net::{UdpSocket, UnixDatagram};
 
-use super::kind::UDP_BYTES_MAX;
 use super::option::apply_ip;
 use super::peer::Peer;
 use super::resolve::{resolve, resolve_local};
 use super::session::Session;
 use super::unix::{self, SocketFile, abstract_path};
 use super::{Error, ErrorKind, Result};
-use crate::address::{Address, HostPort, Options, UnixName};
+use crate::address::{Address, HostPort, Options, UDP_BYTES_MAX, UnixName};
 
 /// The largest UDP datagram, and larger than any that the kernel passes by default between processes.
 const UDP_BUFFER_BYTES: usize = 65_536;

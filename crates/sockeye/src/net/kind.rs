@@ -1,7 +1,7 @@
 //! The kinds of sockets, and what each of them can do, honestly.
 
 use super::{Error, Result};
-use crate::address::{Address, Base, Layer, Shape};
+use crate::address::{Address, Base, Layer, Shape, UDP_BYTES_MAX};
 
 /// A kind of socket.
 ///
@@ -130,9 +130,6 @@ pub struct Traits {
     /// A peer has an address of its own, by which it is told from others.
     pub peer_address: bool,
 }
-
-/// The largest payload of a UDP datagram: 65,535 bytes less the headers of UDP and IPv4.
-pub(super) const UDP_BYTES_MAX: usize = 65_507;
 
 impl Kind {
     /// The kind of socket that an address means.

@@ -12,14 +12,12 @@ use std::time::{Duration, Instant};
 
 use super::ToolError;
 use super::said::Said;
-use crate::address::{Address, Base};
+use crate::address::{Address, Base, UDP_BYTES_MAX};
 
 /// An unanswered request is repeated after this.
 const REPEAT: Duration = Duration::from_secs(1);
 /// So often it is sent in all, before the server is said not to answer.
 const TRIES: u32 = 5;
-/// The largest datagram that UDP carries over IPv4.
-const REQUEST_BYTES_MAX: usize = 65_507;
 /// The largest datagram there is.
 const DATAGRAM_BYTES_MAX: usize = 64 << 10;
 
@@ -113,9 +111,9 @@ impl Grams {
             Some(cookie) => format!("{{{fields},\"cookie\":\"{cookie}\"}}"),
             None => format!("{{{fields}}}"),
         };
-        if request.len() > REQUEST_BYTES_MAX {
+        if request.len() > UDP_BYTES_MAX {
             let why = format!(
-                "a datagram has at most {REQUEST_BYTES_MAX} bytes, this one would have {}",
+                "a datagram has at most {UDP_BYTES_MAX} bytes, this one would have {}",
                 request.len()
             );
             return Err(ToolError::Refused { address: self.address.clone(), why });

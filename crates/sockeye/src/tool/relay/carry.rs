@@ -21,7 +21,7 @@ use tokio::time::{sleep, sleep_until, timeout};
 use super::figures::{Tally, Way};
 use super::moves::Moves;
 use super::rules::{End, Passed, Shared};
-use crate::address::Shape;
+use crate::address::{Shape, UDP_BYTES_MAX};
 use crate::net::{
     Close, Error, ErrorKind, FramedKind, Kind, Message, MessageKind, ReceiveHalf, Result, SendHalf, Socket,
     StreamKind, Traits,
@@ -32,8 +32,6 @@ use crate::tool::{Deframer, Frame, Item, Kept};
 /// How long the other end may go on when nothing that it says can be passed on any more; and at least how long it may stand still
 /// while a close waits for it, because who has an end to tell may take his time for it.
 const LAST_WORDS: Duration = Duration::from_secs(5);
-/// The largest piece of a stream that fits any datagram.
-const PIECE_BYTES_MAX: usize = 65_507;
 
 /// Joins two sockets until both directions have ended, or something breaks.
 pub(super) async fn carry(
@@ -465,7 +463,7 @@ impl<'a> Lane<'a> {
 
     /// A stream has no boundaries that a datagram would have to keep.
     async fn send_pieces(&self, bytes: &[u8], to: &mut SendHalf) -> Result<()> {
-        for piece in bytes.chunks(PIECE_BYTES_MAX) {
+        for piece in bytes.chunks(UDP_BYTES_MAX) {
             to.send(Message::binary(piece)).await?;
         }
         Ok(())
