@@ -26,6 +26,7 @@ mod listen;
 mod mio;
 mod peer;
 mod post;
+mod receive_buffer;
 mod serve;
 mod shard;
 mod socket_file;

@@ -32,6 +32,7 @@ use super::guard::Guard;
 use super::kernel::{DATAGRAM_TOKENS, Event, Kernel, LISTENER_TOKENS, Stream as _};
 use super::peer::Peer;
 use super::post::Post;
+use super::receive_buffer::ReceiveBuffer;
 use super::timer::Wheel;
 use super::tls::Tls;
 use crate::config::ServerLimits;
@@ -65,7 +66,7 @@ pub struct Shard<K: Kernel> {
     pub(super) desk: Desk,
     pub(super) post: Post,
     pub(super) exchange: Exchange<K::Stream>,
-    pub(super) buffer: Box<[u8]>,
+    pub(super) buffer: ReceiveBuffer,
     events: Vec<Event>,
     due: Vec<u64>,
     next_stats_ms: u64,
@@ -89,7 +90,7 @@ impl<K: Kernel> Shard<K> {
             peers: Vec::new(),
             events: Vec::with_capacity(1024),
             due: Vec::new(),
-            buffer: vec![0; setup.server_limits.receive_bytes_max].into_boxed_slice(),
+            buffer: ReceiveBuffer::new(setup.server_limits.receive_bytes_max),
             next_stats_ms: now.ms,
             post: Post::new(setup.cookie_key, datagram_sockets, &setup.guard),
             tokens_generation,
