@@ -43,12 +43,16 @@ impl Rights {
     ///
     /// # Errors
     ///
-    /// Gives back the first pattern that is none, and its fault.
+    /// Gives back the first pattern that is none, and its fault. That is also a word in braces other than `{user}`: it would be
+    /// a name that nobody uses, and the right nobody's.
     pub fn new(publish: &[String], hear: &[String], admin: bool) -> Result<Self, (String, NameError)> {
         let patterns = |texts: &[String]| {
             let mut patterns: Vec<Box<str>> = Vec::with_capacity(texts.len());
             for text in texts {
                 name::check_pattern(text).map_err(|error| (text.clone(), error))?;
+                if text.split('/').any(has_unknown_place) {
+                    return Err((text.clone(), NameError::UnknownPlace));
+                }
                 // Every name has a first level, so these two mean the same.
                 patterns.push(if text == "+/#" { "#".into() } else { text.as_str().into() });
             }
@@ -149,6 +153,20 @@ pub(crate) fn covers(allowed: &str, wanted: &str, user: Option<&str>) -> bool {
         }
     }
     wanted_levels.next().is_none()
+}
+
+/// Whether a level has something in braces that can only be meant for the user's place, and is not it. Digits make it a name:
+/// a GUID is also written in braces.
+fn has_unknown_place(level: &str) -> bool {
+    level.split('{').skip(1).any(|rest| {
+        rest.split_once('}').is_some_and(|(word, _)| {
+            let is_word = word.chars().any(char::is_alphabetic)
+                && word
+                    .chars()
+                    .all(|letter| letter.is_alphabetic() || matches!(letter, ' ' | '-' | '_' | '.'));
+            is_word && word != &USER_PLACE[1..USER_PLACE.len() - 1]
+        })
+    })
 }
 
 /// A level of a pattern with the user's name in its place: owned if there is such a place. `None` if no level of a name

@@ -2,6 +2,7 @@
 
 use thiserror::Error;
 
+use crate::auth::USER_PLACE;
 use crate::name::{LEVELS_MAX, NAME_BYTES_MAX};
 
 /// Why a channel name or a pattern is refused. Each message names the fault and what is allowed.
@@ -32,6 +33,9 @@ pub enum NameError {
     /// A `#` that is not the last level.
     #[error("in a pattern # stands alone in the last level")]
     HashNotLast,
+    /// A word in braces in a right, and not [`USER_PLACE`].
+    #[error("in a right only {USER_PLACE} may stand in braces, for the user's name")]
+    UnknownPlace,
 }
 
 /// Which kind of refusal, in the words of the protocol.

@@ -40,6 +40,20 @@ impl World {
 }
 
 #[test]
+fn a_word_in_braces_that_is_not_the_users_place_is_no_right() {
+    let right =
+        |text: &str| Rights::new(&[], &[text.to_owned()], false).map_err(|(at, why)| (at, why.to_string()));
+    for wrong in ["inbox/{usr}/#", "{User}", "a{ user }b", "{user}/{sub}", "{user-name}", "{a}{user}"] {
+        let (pattern, why) = right(wrong).expect_err(wrong);
+        assert!(pattern == wrong && why.contains("{user}"), "{why}");
+    }
+    // What could not be meant for the user's place is a name as others are: a GUID, an opened brace.
+    for fine in ["{user}", "a-{user}-b/#", "{3f2504e0-4f89}", "{}", "{a", "a}", "}{", "{a/b}"] {
+        assert!(right(fine).is_ok(), "{fine}");
+    }
+}
+
+#[test]
 fn what_is_not_granted_is_denied() {
     let mut world = World::new();
     let ana = world.connect();

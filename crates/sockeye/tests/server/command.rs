@@ -344,6 +344,7 @@ fn a_mistake_is_named_with_what_is_allowed() {
         ("limits.ping_interval = 25", ["limits.ping_interval", "25s"]),
         ("[[channels]]\nkind = \"kept\"", ["channels[0]", "pattern"]),
         ("[[channels]]\npattern = \"a/#/b\"", ["a/#/b", "channels"]),
+        ("[auth.anonymous]\nhear = [\"inbox/{usr}\"]", ["inbox/{usr}", "{user}"]),
         ("[[channels]]\npattern = \"a\"\nkind = \"forever\"", ["channels[0].kind", "live"]),
         ("listen = [\"tpc:1\"]", ["listen", "tpc"]),
         ("listen = [\n", [file, "TOML"]),
