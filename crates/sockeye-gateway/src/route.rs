@@ -252,6 +252,9 @@ fn plain_name(name: &str) -> Result<(), Reply> {
 fn events(head: &RequestHead<'_>, name: String) -> Result<Action, Reply> {
     let options = Options::read(head)?;
     if is_pattern(&name) {
+        if options.since.is_some() || options.last.is_some() {
+            return Err(Reply::error(Code::BadRequest, "since and last take a channel, not a pattern"));
+        }
         let subscribe = Subscribe { start: Start::Live, own: options.own, slow: options.slow };
         return Ok(Action::Events { name, form: Form::PatternEvent, subscribe });
     }

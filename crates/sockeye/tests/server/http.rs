@@ -449,6 +449,8 @@ fn events_begin_where_they_are_asked_to_and_patterns_have_no_ids() {
     assert_eq!((id, &push["ch"], &push["data"]), (None, &json!("a/c"), &json!("4")));
     events(&server, "/ch/c", &[("Last-Event-ID", "yesterday")]).receive().refused(400, "bad_request");
     events(&server, "/ch/a/%23/b", &[]).receive().refused(400, "bad_request");
+    events(&server, "/ch/a/%23?last=1", &[]).receive().refused(400, "bad_request");
+    events(&server, "/ch/a/%2B?since=k3f:1", &[]).receive().refused(400, "bad_request");
 }
 
 #[test]
