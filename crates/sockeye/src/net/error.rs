@@ -6,6 +6,8 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
+use rustix::io::Errno;
+
 use crate::address::Address;
 
 /// The result of everything that a socket does.
@@ -251,6 +253,12 @@ impl Error {
             ErrorKind::InUse => Some(
                 "another process listens there: stop it, or take another address (port 0 lets the system choose)",
             ),
+            ErrorKind::Usage if is_errno(&source, Errno::PROTOTYPE) => {
+                Some("the socket at that path is of another kind: streams are unix:, datagrams unixgram:")
+            }
+            ErrorKind::Usage if is_errno(&source, Errno::DESTADDRREQ) => {
+                Some("it is bound and not connected: say to whom, with send_to")
+            }
             ErrorKind::Permission => {
                 Some("ports below 1024 need CAP_NET_BIND_SERVICE, a socket file needs write permission")
             }
@@ -337,8 +345,18 @@ fn kind_of(error: &io::Error) -> ErrorKind {
         | Io::UnexpectedEof
         | Io::NotConnected => ErrorKind::EndedEarly,
         Io::InvalidInput => ErrorKind::Usage,
+        _ if is_mistaken(error) => ErrorKind::Usage,
         _ => ErrorKind::Internal,
     }
+}
+
+fn is_errno(error: &io::Error, errno: Errno) -> bool {
+    error.raw_os_error() == Some(errno.raw_os_error())
+}
+
+/// What the system says to who takes one kind of socket for another, and to who sends a datagram to nobody.
+fn is_mistaken(error: &io::Error) -> bool {
+    [Errno::PROTOTYPE, Errno::DESTADDRREQ].iter().any(|mistake| is_errno(error, *mistake))
 }
 
 impl fmt::Display for Error {

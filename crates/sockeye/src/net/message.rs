@@ -157,7 +157,8 @@ impl Close {
         Close { code: Some(1000), reason: String::new() }
     }
 
-    /// A code with a reason.
+    /// A code with a reason. What may not stand in a frame (RFC 6455, 7.4: sendable are 1000 to 1003, 1007 to 1014, and 3000 to
+    /// 4999) goes out as no code, and so without the reason; a reason is cut to 123 bytes, between two characters.
     ///
     /// # Examples
     ///

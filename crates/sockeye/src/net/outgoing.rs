@@ -26,6 +26,8 @@ pub(super) struct Outgoing {
     written: usize,
     /// Written to the stream, but perhaps not through it.
     unflushed: bool,
+    /// Our side of the stream was ended: nothing is put in any more.
+    pub(super) ended: bool,
 }
 
 impl Outgoing {
@@ -58,11 +60,22 @@ impl Outgoing {
     }
 
     /// Writes what there is until nothing is left, and through the stream.
+    ///
+    /// # Errors
+    /// The stream's. Where nothing can be written any more, that is told once, and what was in the slot is gone.
     pub(super) fn poll_flush(
         &mut self,
         stream: &mut Transport,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
+        let outcome = ready!(self.poll_write_out(stream, cx));
+        if outcome.as_ref().is_err_and(is_lasting) {
+            *self = Outgoing { ended: self.ended, ..Outgoing::default() };
+        }
+        Poll::Ready(outcome)
+    }
+
+    fn poll_write_out(&mut self, stream: &mut Transport, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             let mid_message = self.written > 0;
             if !self.control.is_empty() && !mid_message {
@@ -101,6 +114,15 @@ impl Outgoing {
         }
         stream.poll_write_vectored(cx, &[IoSlice::new(head), IoSlice::new(&self.body)])
     }
+}
+
+/// Whether a stream that failed so takes nothing any more.
+fn is_lasting(error: &io::Error) -> bool {
+    use io::ErrorKind as Io;
+    matches!(
+        error.kind(),
+        Io::BrokenPipe | Io::ConnectionReset | Io::ConnectionAborted | Io::NotConnected | Io::TimedOut
+    )
 }
 
 fn nonzero(count: usize) -> io::Result<usize> {

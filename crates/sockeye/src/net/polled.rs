@@ -124,6 +124,9 @@ impl Socket {
     /// # }
     /// ```
     pub fn start_send(&mut self, message: Message) -> Result<()> {
+        if self.core.outgoing_mut().is_some_and(|outgoing| outgoing.ended) {
+            return Err(Error::from_io(&self.name, "cannot send", already_ended()));
+        }
         match &mut self.core {
             Core::WebSocket(websocket) => {
                 assert!(websocket.outgoing.is_free(), "poll_ready comes before start_send");
@@ -208,6 +211,9 @@ impl Socket {
     /// ```
     pub fn poll_finish(&mut self, close: &Close, cx: &mut Context<'_>) -> Poll<Result<()>> {
         ready!(self.poll_flush(cx))?;
+        if self.core.outgoing_mut().is_some_and(|outgoing| outgoing.ended) {
+            return Poll::Ready(Ok(()));
+        }
         let outcome = match &mut self.core {
             Core::Datagram(_) => Poll::Ready(Ok(())),
             Core::WebSocket(websocket) => websocket.poll_finish(close, cx),
@@ -215,6 +221,11 @@ impl Socket {
             Core::Framed(framed) => framed.poll_finish(close, cx),
             Core::Http(exchange) => exchange.poll_finish(cx),
         };
+        if matches!(outcome, Poll::Ready(Ok(())))
+            && let Some(outgoing) = self.core.outgoing_mut()
+        {
+            outgoing.ended = true;
+        }
         Poll::Ready(
             ready!(outcome).map_err(|error| Error::from_io(&self.name, "cannot end the stream", error)),
         )
@@ -255,6 +266,9 @@ impl AsyncWrite for Socket {
             return exchange.poll_write(&socket.name, cx, bytes);
         }
         let (transport, outgoing) = socket.stream()?;
+        if outgoing.ended {
+            return Poll::Ready(Err(already_ended()));
+        }
         ready!(outgoing.poll_flush(transport, cx))?;
         Pin::new(transport).poll_write(cx, bytes)
     }
@@ -276,8 +290,17 @@ impl AsyncWrite for Socket {
         }
         let (transport, outgoing) = socket.stream()?;
         ready!(outgoing.poll_flush(transport, cx))?;
-        Pin::new(transport).poll_shutdown(cx)
+        if !outgoing.ended {
+            ready!(Pin::new(transport).poll_shutdown(cx))?;
+            outgoing.ended = true;
+        }
+        Poll::Ready(Ok(()))
     }
+}
+
+/// POSIX, send(): what is said after our own end.
+fn already_ended() -> io::Error {
+    io::Error::new(io::ErrorKind::BrokenPipe, "our side was ended before")
 }
 
 /// The messages that are received, until an orderly end.

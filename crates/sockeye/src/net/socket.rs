@@ -22,7 +22,7 @@ use super::transport::Transport;
 use super::websocket::WebSocket;
 use super::{Connector, Error, ErrorKind, Result, ToAddress};
 
-/// How long a close may wait for the peer's answer.
+/// How long a close may wait for the peer's answer, or its end where something is unread; then it is cut.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A socket of any kind.
@@ -433,7 +433,9 @@ impl Socket {
     }
 
     /// Ends it in good order: writes out what was taken, says goodbye, and of a WebSocket waits up to 5 s for the peer's
-    /// goodbye. A child process is waited for. What arrives meanwhile is not received.
+    /// goodbye. A stream of which something is still unread is read on, for as long at most, until the peer ends it too: else
+    /// the system would reset it, and what the peer has not taken yet were lost. A child process is waited for. What
+    /// arrives meanwhile is not received.
     ///
     /// # Errors
     /// When the connection is broken before everything was written.
@@ -484,12 +486,13 @@ impl Socket {
     /// ```
     pub async fn close_with(&mut self, close: Close) -> Result<()> {
         self.finish_with(close).await?;
-        if let Core::WebSocket(_) = self.core {
+        let is_websocket = matches!(self.core, Core::WebSocket(_));
+        if is_websocket || self.would_reset() {
             let end = async { while let Ok(Some(_)) = self.recv().await {} };
             let _ = tokio::time::timeout(CLOSE_TIMEOUT, end).await;
-            if let Some(transport) = self.core.transport_mut() {
-                let _ = poll_fn(|cx| Pin::new(&mut *transport).poll_shutdown(cx)).await;
-            }
+        }
+        if is_websocket && let Some(transport) = self.core.transport_mut() {
+            let _ = poll_fn(|cx| Pin::new(&mut *transport).poll_shutdown(cx)).await;
         }
         self.wait().await?;
         Ok(())
@@ -521,6 +524,14 @@ impl Socket {
         status.map(Some).map_err(|error| Error::system(&self.name, "cannot wait for the process", error))
     }
 
+    /// Whether the system would reset the connection if it were dropped now, for something is unread (RFC 9293, 3.6.1).
+    fn would_reset(&self) -> bool {
+        let (Core::Stream(_) | Core::Framed(_), Some(socket)) = (&self.core, self.descriptor()) else {
+            return false;
+        };
+        rustix::io::ioctl_fionread(socket).is_ok_and(|unread| unread > 0)
+    }
+
     pub(super) fn cannot(&self, what: &str) -> Error {
         let what = format!("{} sockets cannot {what}", self.kind.name());
         Error::new(ErrorKind::Usage, &self.name, what)
@@ -543,6 +554,15 @@ impl Core {
             Core::Framed(framed) => Some(&framed.transport),
             Core::Http(exchange) => Some(&exchange.transport),
             Core::Datagram(_) => None,
+        }
+    }
+
+    /// What is to be written, of the kinds whose end is that of the stream below.
+    pub(super) fn outgoing_mut(&mut self) -> Option<&mut Outgoing> {
+        match self {
+            Core::Stream(stream) => Some(&mut stream.outgoing),
+            Core::Framed(framed) => Some(&mut framed.outgoing),
+            Core::WebSocket(_) | Core::Http(_) | Core::Datagram(_) => None,
         }
     }
 

@@ -21,6 +21,22 @@ async fn a_host_with_two_families_is_reached_on_the_one_that_listens() {
 }
 
 #[tokio::test]
+async fn who_takes_one_kind_for_another_or_names_nobody_is_told_what_to_use() {
+    let world = World::new();
+    let path = world.folder().join("stream");
+    let _listener = Listener::bind(format!("unix:{}", path.display())).await.expect("it is bound");
+
+    let other = Socket::connect(format!("unixgram:{}", path.display())).await.expect_err("it is a stream");
+    assert_eq!(other.kind(), ErrorKind::Usage, "{other}");
+    assert!(other.to_string().contains("unix:"), "{other}");
+
+    let mut unconnected = Socket::bind("udp:127.0.0.1:0").await.expect("a free port");
+    let nobody = unconnected.send("to whom").await.expect_err("it has no peer");
+    assert_eq!(nobody.kind(), ErrorKind::Usage, "{nobody}");
+    assert!(nobody.to_string().contains("send_to"), "{nobody}");
+}
+
+#[tokio::test]
 async fn refusals_have_their_kinds_and_say_what_to_try() {
     let world = World::new();
     let folder = world.folder().display().to_string();

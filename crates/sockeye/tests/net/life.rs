@@ -101,6 +101,59 @@ async fn a_close_carries_its_code_and_reason_where_the_kind_has_them() {
 }
 
 #[tokio::test]
+async fn what_was_sent_before_a_close_arrives_though_something_is_unread() {
+    let world = World::new();
+    for (listen, connect) in world.kinds() {
+        let (mut client, mut server) = world.pair(&listen, &connect).await;
+        if !server.traits().end {
+            continue;
+        }
+        for _ in 0..4 {
+            soon(client.send(vec![b'q'; 20_000])).await.expect(&listen);
+        }
+        soon(server.recv()).await.expect(&listen).expect("the first of it");
+
+        let answering = tokio::spawn(async move {
+            for _ in 0..40 {
+                server.send(vec![b'a'; 50_000]).await?;
+            }
+            server.close().await
+        });
+
+        let answer = soon(receive_bytes(&mut client, 2_000_000)).await.expect(&listen);
+        assert!(answer.len() == 2_000_000 && answer.iter().all(|byte| *byte == b'a'), "{listen}");
+        assert!(soon(client.recv()).await.expect(&listen).is_none(), "{listen}");
+        drop(client);
+        soon(answering).await.expect("a task").expect(&listen);
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_sent_is_told_once_and_the_rest_of_its_life_goes_on() {
+    let world = World::new();
+    for (listen, connect) in world.kinds() {
+        let (mut client, mut server) = world.pair(&listen, &connect).await;
+        if !server.traits().half_close {
+            continue;
+        }
+        soon(client.finish()).await.expect(&listen);
+
+        let refused = soon(client.send("too late")).await.expect_err(&listen);
+
+        assert_eq!(refused.kind(), ErrorKind::EndedEarly, "{listen}: {refused}");
+        soon(client.flush()).await.expect(&listen);
+        assert!(soon(server.recv()).await.expect(&listen).is_none(), "{listen}");
+        server.send("still").await.expect(&listen);
+        let closing = tokio::spawn(async move { server.close().await });
+        assert_eq!(receive_bytes(&mut client, 5).await.expect(&listen), b"still");
+        assert!(soon(client.recv()).await.expect(&listen).is_none(), "{listen}");
+        soon(client.close()).await.expect(&listen);
+        drop(client);
+        soon(closing).await.expect("a task").expect(&listen);
+    }
+}
+
+#[tokio::test]
 async fn dropping_is_abrupt_and_reliable_kinds_notice() {
     let world = World::new();
     for (listen, connect) in world.kinds() {
