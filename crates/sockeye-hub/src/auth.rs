@@ -158,6 +158,7 @@ pub(crate) fn covers(allowed: &str, wanted: &str, user: Option<&str>) -> bool {
 /// Whether a level has something in braces that can only be meant for the user's place, and is not it. Digits make it a name:
 /// a GUID is also written in braces.
 fn has_unknown_place(level: &str) -> bool {
+    // What stands before the first brace is in none.
     level.split('{').skip(1).any(|rest| {
         rest.split_once('}').is_some_and(|(word, _)| {
             let is_word = word.chars().any(char::is_alphabetic)
