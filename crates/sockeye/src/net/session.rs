@@ -1,9 +1,11 @@
 //! One peer of a datagram socket that many write to: what `accept` gives where there are no connections.
 //!
 //! One task receives, and puts each datagram into the queue of its peer. A session ends when its peer was silent for a
-//! minute; whoever does not read loses datagrams, as with any such socket.
+//! minute; whoever does not read loses datagrams, as with any such socket. The task lives as long as the listener or any
+//! session of its: an accepted one outlives its listener, as with every other kind.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
 use std::io;
@@ -14,7 +16,6 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, Sleep};
 
 use super::datagram::{Carrier, Received, Receiver, try_send};
@@ -60,8 +61,11 @@ impl Drop for Queued {
 pub(super) struct Hall {
     carrier: Arc<Carrier>,
     arrivals: mpsc::Receiver<Session>,
-    task: JoinHandle<()>,
+    _presence: Presence,
 }
+
+/// Held by whoever is to hear: the task that receives ends when nobody holds one any more.
+type Presence = mpsc::Sender<Infallible>;
 
 /// One peer.
 #[derive(Debug)]
@@ -73,6 +77,7 @@ pub(super) struct Session {
     /// Waits until the socket takes a datagram again. Each session waits for itself, since they share a socket, which
     /// remembers only one that polls it.
     writable: Option<Writable>,
+    _presence: Presence,
 }
 
 struct Writable(Pin<Box<dyn Future<Output = io::Result<()>> + Send + Sync>>);
@@ -81,8 +86,15 @@ impl Hall {
     pub(super) fn open(carrier: Carrier) -> Hall {
         let carrier = Arc::new(carrier);
         let (arrive, arrivals) = mpsc::channel(BACKLOG_MAX);
-        let task = tokio::spawn(distribute(Arc::clone(&carrier), arrive));
-        Hall { carrier, arrivals, task }
+        let (presence, mut all_left) = mpsc::channel(1);
+        let distribution = distribute(Arc::clone(&carrier), arrive, presence.downgrade());
+        tokio::spawn(async move {
+            tokio::select! {
+                () = distribution => {}
+                _ = all_left.recv() => {}
+            }
+        });
+        Hall { carrier, arrivals, _presence: presence }
     }
 
     /// The next peer that nobody has heard of.
@@ -95,15 +107,12 @@ impl Hall {
     }
 }
 
-impl Drop for Hall {
-    fn drop(&mut self) {
-        // Nobody new is heard; the sessions that were accepted hear no more, and end.
-        self.task.abort();
-    }
-}
-
-/// Receives for everybody.
-async fn distribute(carrier: Arc<Carrier>, arrive: mpsc::Sender<Session>) {
+/// Receives for everybody, for as long as it is polled.
+async fn distribute(
+    carrier: Arc<Carrier>,
+    arrive: mpsc::Sender<Session>,
+    presence: mpsc::WeakSender<Infallible>,
+) {
     let total = Arc::new(AtomicUsize::new(0));
     let mut sessions: HashMap<Peer, mpsc::Sender<Queued>> = HashMap::new();
     let mut swept_at = 64;
@@ -142,16 +151,21 @@ async fn distribute(carrier: Arc<Carrier>, arrive: mpsc::Sender<Session>) {
         let (sender, inbox) = mpsc::channel(QUEUE_MAX);
         let _ = sender.try_send(queued);
         let idle = Box::pin(tokio::time::sleep(IDLE));
-        let session =
-            Session { carrier: Arc::clone(&carrier), peer: peer.clone(), inbox, idle, writable: None };
+        let Some(presence) = presence.upgrade() else { return };
+        let session = Session {
+            carrier: Arc::clone(&carrier),
+            peer: peer.clone(),
+            inbox,
+            idle,
+            writable: None,
+            _presence: presence,
+        };
         match arrive.try_send(session) {
             Ok(()) => {
                 sessions.insert(peer, sender);
             }
-            Err(mpsc::error::TrySendError::Full(_)) => {
-                tracing::debug!(%peer, "datagram dropped: nobody accepts");
-            }
-            Err(mpsc::error::TrySendError::Closed(_)) => return,
+            // A backlog that is full, or a listener that is gone.
+            Err(_) => tracing::debug!(%peer, "datagram dropped: nobody accepts"),
         }
     }
 }

@@ -57,7 +57,7 @@ impl World {
         ]
     }
 
-    /// A connected pair: the client's end and the server's.
+    /// A connected pair, which outlives its listener: the client's end and the server's.
     pub(crate) async fn pair(&self, listen: &str, connect: &str) -> (Socket, Socket) {
         let mut listener = Listener::bind(listen).await.unwrap_or_else(|error| panic!("{listen}: {error}"));
         let port = listener.address().host_port().map_or(0, |at| at.port);
@@ -75,8 +75,6 @@ impl World {
         if !server.traits().end {
             let first = soon(server.recv()).await.expect("the first datagram").expect("a datagram");
             assert_eq!(first.bytes, b"hello");
-            // Its sessions live as long as the one who receives for all of them.
-            std::mem::forget(listener);
         }
         (client, server)
     }
