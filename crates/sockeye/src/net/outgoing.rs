@@ -36,6 +36,17 @@ impl Outgoing {
         self.head.is_empty() && self.body.is_empty()
     }
 
+    /// Says whether control frames wait for room, in here or in the stream below.
+    pub(super) fn holds_control(&self) -> bool {
+        !self.control.is_empty() || self.unflushed
+    }
+
+    /// How many bytes are still to be written.
+    pub(super) fn unwritten(&self) -> usize {
+        let control = self.control.len() - self.control_written;
+        control + self.head.len() + self.body.len() - self.written
+    }
+
     /// Puts a message in: `write_head` writes what comes before the body.
     pub(super) fn put(&mut self, body: Vec<u8>, write_head: impl FnOnce(&mut Vec<u8>)) {
         debug_assert!(self.is_free(), "one message at a time");

@@ -124,7 +124,7 @@ impl Socket {
     /// # }
     /// ```
     pub fn start_send(&mut self, message: Message) -> Result<()> {
-        if self.core.outgoing_mut().is_some_and(|outgoing| outgoing.ended) {
+        if self.core.is_ended() {
             return Err(Error::from_io(&self.name, "cannot send", already_ended()));
         }
         match &mut self.core {
@@ -211,7 +211,7 @@ impl Socket {
     /// ```
     pub fn poll_finish(&mut self, close: &Close, cx: &mut Context<'_>) -> Poll<Result<()>> {
         ready!(self.poll_flush(cx))?;
-        if self.core.outgoing_mut().is_some_and(|outgoing| outgoing.ended) {
+        if self.core.is_ended() {
             return Poll::Ready(Ok(()));
         }
         let outcome = match &mut self.core {

@@ -22,7 +22,8 @@ use super::transport::Transport;
 use super::websocket::WebSocket;
 use super::{Connector, Error, ErrorKind, Result, ToAddress};
 
-/// How long a close may wait for the peer's answer, or its end where something is unread; then it is cut.
+/// How long a close may wait for the peer to take something, for its answer, and for its end where something is unread;
+/// then it is cut.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A socket of any kind.
@@ -256,7 +257,8 @@ impl Socket {
         .await
     }
 
-    /// Receives a message, a datagram, or what there is of a stream, at most 64 KiB. `None` is an orderly end.
+    /// Receives a message, a datagram, or what there is of a stream, at most 64 KiB. `None` is an orderly end;
+    /// after an error of a connection it says only that nothing more will come.
     ///
     /// # Errors
     /// When the connection broke, or the peer broke the protocol.
@@ -433,12 +435,13 @@ impl Socket {
     }
 
     /// Ends it in good order: writes out what was taken, says goodbye, and of a WebSocket waits up to 5 s for the peer's
-    /// goodbye. A stream of which something is still unread is read on, for as long at most, until the peer ends it too: else
-    /// the system would reset it, and what the peer has not taken yet were lost. A child process is waited for. What
-    /// arrives meanwhile is not received.
+    /// goodbye. A stream of which something is still unread, or whose peer was heard meanwhile, is read on, for as long at most,
+    /// until the peer ends it too: else the system would reset it, and what the peer has not taken yet were lost. A child process is waited for, whatever
+    /// went wrong before. What arrives meanwhile is not received.
     ///
     /// # Errors
-    /// When the connection is broken before everything was written.
+    /// When the connection is broken before everything was written, and when the peer takes nothing for 5 s. A child process
+    /// may take its time.
     ///
     /// # Examples
     ///
@@ -485,17 +488,54 @@ impl Socket {
     /// # }
     /// ```
     pub async fn close_with(&mut self, close: Close) -> Result<()> {
-        self.finish_with(close).await?;
+        let finished = self.finish_reading_on(&close).await;
+        if let Ok(was_heard) = finished {
+            self.hear_out(was_heard).await;
+        }
+        let waited = self.wait().await;
+        finished.and(waited).map(drop)
+    }
+
+    /// Reads to the peer's end where there is something to wait for: a goodbye, or the end of what the peer is saying.
+    async fn hear_out(&mut self, was_heard: bool) {
         let is_websocket = matches!(self.core, Core::WebSocket(_));
-        if is_websocket || self.would_reset() {
+        if is_websocket || was_heard || self.would_reset() {
             let end = async { while let Ok(Some(_)) = self.recv().await {} };
             let _ = tokio::time::timeout(CLOSE_TIMEOUT, end).await;
         }
         if is_websocket && let Some(transport) = self.core.transport_mut() {
-            let _ = poll_fn(|cx| Pin::new(&mut *transport).poll_shutdown(cx)).await;
+            let shutdown = poll_fn(|cx| Pin::new(&mut *transport).poll_shutdown(cx));
+            let _ = tokio::time::timeout(CLOSE_TIMEOUT, shutdown).await;
         }
-        self.wait().await?;
-        Ok(())
+    }
+
+    /// Finishes, and reads on where it has to wait: two ends that are both full would wait for each other to read.
+    /// Says whether the peer was heard.
+    async fn finish_reading_on(&mut self, close: &Close) -> Result<bool> {
+        let reads_on = matches!(self.core, Core::Stream(_) | Core::Framed(_) | Core::WebSocket(_));
+        let mut was_heard = false;
+        loop {
+            let unwritten = self.core.unwritten();
+            let finishing = poll_fn(|cx| {
+                let finished = self.poll_finish(close, cx);
+                if finished.is_ready() || !reads_on {
+                    return finished;
+                }
+                while let Poll::Ready(Ok(Some(_))) = self.poll_recv(cx) {
+                    was_heard = true;
+                }
+                self.poll_finish(close, cx)
+            });
+            if let Ok(finished) = tokio::time::timeout(CLOSE_TIMEOUT, finishing).await {
+                return finished.map(|()| was_heard);
+            }
+            let is_process = self.core.transport_mut().and_then(Transport::process_mut).is_some();
+            if self.core.unwritten() == unwritten && !is_process {
+                let what = format!("cannot close: the peer took nothing for {} s", CLOSE_TIMEOUT.as_secs());
+                let hint = "it does not read, or something in between drops what is sent";
+                return Err(Error::new(ErrorKind::TimedOut, &self.name, what).with_hint(hint));
+            }
+        }
     }
 
     /// Closes the standard input and output of a child process, waits for its end, and tells how it ended; `None` for what
@@ -563,6 +603,22 @@ impl Core {
             Core::Stream(stream) => Some(&mut stream.outgoing),
             Core::Framed(framed) => Some(&mut framed.outgoing),
             Core::WebSocket(_) | Core::Http(_) | Core::Datagram(_) => None,
+        }
+    }
+
+    /// Says whether our side of the stream was ended.
+    pub(super) fn is_ended(&mut self) -> bool {
+        self.outgoing_mut().is_some_and(|outgoing| outgoing.ended)
+    }
+
+    /// How many bytes of what was taken are still to be written.
+    fn unwritten(&self) -> usize {
+        match self {
+            Core::Stream(stream) => stream.outgoing.unwritten(),
+            Core::WebSocket(websocket) => websocket.outgoing.unwritten(),
+            Core::Framed(framed) => framed.outgoing.unwritten(),
+            Core::Http(exchange) => exchange.outgoing.unwritten(),
+            Core::Datagram(_) => 0,
         }
     }
 

@@ -98,16 +98,14 @@ impl WebSocket {
             if self.ended {
                 return Poll::Ready(Ok(None));
             }
-            if self.at < self.input.len() {
-                let decoded = self.decode(name, cx);
-                // Answers to pings leave as soon as they can; when the stream is full, reading goes on.
-                if !self.outgoing.control().is_empty() {
-                    let _ = self.outgoing.poll_flush(&mut self.transport, cx);
-                }
-                match decoded {
-                    Ok(None) if !self.ended => {}
-                    other => return Poll::Ready(other),
-                }
+            let decoded = if self.at < self.input.len() { self.decode(name, cx) } else { Ok(None) };
+            // Answers to pings leave as soon as they can; while the stream is full, reading goes on.
+            if self.outgoing.holds_control() {
+                let _ = self.outgoing.poll_flush(&mut self.transport, cx);
+            }
+            match decoded {
+                Ok(None) if !self.ended => {}
+                other => return Poll::Ready(other),
             }
             match ready!(poll_fill(&mut self.transport, &mut self.input, cx)) {
                 Ok(0) => return Poll::Ready(self.handle_end(name)),

@@ -1,6 +1,11 @@
 //! One test body for every kind: what a socket does is what its traits say.
 
+use std::future::{Future as _, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
+
 use sockeye::net::{Close, ErrorKind, Message, MessageKind, Peer, Socket};
+use tokio::task::unconstrained;
 
 use crate::world::{World, receive_bytes, soon};
 
@@ -151,6 +156,104 @@ async fn what_cannot_be_sent_is_told_once_and_the_rest_of_its_life_goes_on() {
         drop(client);
         soon(closing).await.expect("a task").expect(&listen);
     }
+}
+
+#[tokio::test]
+async fn two_ends_that_are_both_full_can_both_close() {
+    let world = World::new();
+    for (listen, connect) in world.kinds() {
+        let (mut client, mut server) = world.pair(&listen, &connect).await;
+        if !server.traits().end {
+            continue;
+        }
+        fill(&mut client).await;
+        fill(&mut server).await;
+
+        let closing = tokio::spawn(async move { client.close().await });
+
+        soon(server.close()).await.expect(&listen);
+        drop(server);
+        soon(closing).await.expect("a task").expect(&listen);
+    }
+}
+
+#[tokio::test]
+async fn a_close_gives_up_a_peer_that_takes_nothing() {
+    let world = World::new();
+    let mut closing = Vec::new();
+    for (listen, connect) in world.kinds() {
+        let (mut client, server) = world.pair(&listen, &connect).await;
+        if !server.traits().end {
+            continue;
+        }
+        fill(&mut client).await;
+        closing.push((listen, server, tokio::spawn(async move { client.close().await })));
+    }
+
+    for (listen, _idle, closing) in closing {
+        let error = soon(closing).await.expect("a task").expect_err(&listen);
+        assert_eq!(error.kind(), ErrorKind::TimedOut, "{listen}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_close_waits_for_the_child_though_it_takes_no_input() {
+    let child = "sh:exec <&-; trap '' PIPE; while echo more 2>/dev/null; do :; done";
+    let mut socket = Socket::connect(child).await.expect("a child");
+    soon(socket.recv()).await.expect("its output").expect("its output");
+    poll_fn(|cx| socket.poll_ready(cx)).await.expect("the slot is free");
+    socket.start_send(Message::text("unheard")).expect("it is taken");
+
+    let error = soon(socket.close()).await.expect_err("nobody reads it");
+
+    assert_eq!(error.kind(), ErrorKind::EndedEarly, "{error}");
+    let ended = poll_fn(|cx| Poll::Ready(pin!(socket.wait()).poll(cx).is_ready())).await;
+    assert!(ended, "it was waited for");
+}
+
+#[tokio::test]
+async fn a_pong_that_found_no_room_leaves_when_there_is_some() {
+    let world = World::new();
+    for (listen, connect) in world.kinds() {
+        // Of the kinds with pings only WebSockets answer by themselves.
+        if !listen.starts_with("ws") {
+            continue;
+        }
+        let (mut client, mut server) = world.pair(&listen, &connect).await;
+        client.show_control(true);
+        client.send(Message { kind: MessageKind::Ping, bytes: b"?".to_vec() }).await.expect(&listen);
+        fill(&mut server).await;
+
+        // All that it does from here on is to receive.
+        let receiving = tokio::spawn(async move { server.recv().await });
+
+        loop {
+            let message = soon(client.recv()).await.expect(&listen).expect("a pong comes");
+            if message.kind == MessageKind::Pong {
+                break;
+            }
+        }
+        receiving.abort();
+    }
+}
+
+/// Sends letters of which little can be compressed until nothing more goes in, and leaves a message half written.
+async fn fill(socket: &mut Socket) {
+    let mut state = 1_u32;
+    let bytes: Vec<u8> = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        b'A' + (state >> 27) as u8
+    })
+    .take(60_000)
+    .collect();
+    // Only a full stream may stop it, not the runtime, which would let others have their turn.
+    unconstrained(poll_fn(|cx| {
+        while socket.poll_ready(cx).is_ready() {
+            socket.start_send(Message::binary(bytes.clone())).expect("it is taken");
+        }
+        Poll::Ready(())
+    }))
+    .await;
 }
 
 #[tokio::test]
