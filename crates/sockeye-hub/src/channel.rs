@@ -92,6 +92,12 @@ pub(crate) struct Page {
     pub(crate) next: u64,
 }
 
+impl Home {
+    pub(crate) fn has_keys(&self) -> bool {
+        self.keys.as_ref().is_some_and(|keys| !keys.is_empty())
+    }
+}
+
 impl Channel {
     pub(crate) fn home_mut(&mut self) -> Option<&mut Home> {
         match &mut self.side {

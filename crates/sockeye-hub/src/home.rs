@@ -278,12 +278,12 @@ impl Hub {
         let is_idle = !has_exact_subscriber && home.history.is_empty();
         let deadline = if is_idle {
             let since = *home.idle_since_ms.get_or_insert(now.ms);
-            if !home.idle_marked {
+            // A key is remembered as long as promised, even where nothing else is.
+            let has_keys = home.has_keys();
+            if !home.idle_marked && !has_keys {
                 home.idle_marked = true;
                 self.totals.order.push_back(Mark::of_channel(index, generation));
             }
-            // A key is remembered as long as promised, even where nothing else is.
-            let has_keys = home.keys.as_ref().is_some_and(|keys| !keys.is_empty());
             let grace_ms =
                 self.limits.channel_grace_ms.max(if has_keys { self.limits.key_age_ms } else { 0 });
             since.saturating_add(grace_ms)
@@ -310,11 +310,10 @@ impl Hub {
         let home = channel.home_mut().expect("only a home has a timer");
         home.timer_ms = None;
         home.history.expire(now.ms, &self.rules[home.rule], &mut self.totals);
-        let has_keys = home.keys.as_ref().is_some_and(|keys| !keys.is_empty());
         let is_over = home
             .idle_since_ms
             .is_some_and(|since| now.ms >= since.saturating_add(self.limits.channel_grace_ms));
-        if is_over && !has_keys {
+        if is_over && !home.has_keys() {
             self.forget(index);
         } else {
             self.settle(index, now);
@@ -338,7 +337,12 @@ impl Hub {
 
     fn let_go(&mut self, now: Now) {
         while self.totals.bytes > self.limits.history_total_bytes_max {
-            let Some(mark) = self.totals.order.pop_front() else { break };
+            let Some(mark) = self.totals.order.pop_front() else {
+                // No message is left: the channels that are remembered for their keys go with the oldest of these.
+                let Some(key) = self.keys.pop_oldest(now.ms, self.limits.key_age_ms, 0) else { break };
+                self.release_key(&key, now);
+                continue;
+            };
             if self.channels.get_if_same(mark.channel, mark.generation).is_none() {
                 continue;
             }
@@ -359,7 +363,7 @@ impl Hub {
                 }
             }
             if home.history.is_empty() {
-                if has_exact_subscriber {
+                if has_exact_subscriber || home.has_keys() {
                     self.settle(mark.channel, now);
                 } else {
                     self.forget(mark.channel);
@@ -390,19 +394,24 @@ impl Hub {
     }
 
     fn forget_some_keys(&mut self, now: Now) {
-        let Self { keys, channels, limits, .. } = self;
-        while let Some(name) = keys.pop_oldest(now.ms, limits.key_age_ms, limits.keys_total_max) {
-            let (index, generation) = name.channel;
-            if channels.get_if_same(index, generation).is_none() {
-                continue;
-            }
-            let home = channels.get_mut(index).home_mut().expect("only a home has keys");
-            if let Some(of_channel) = &mut home.keys {
-                of_channel.pop_front();
-                if of_channel.is_empty() {
-                    home.keys = None;
-                }
-            }
+        let (age_ms, keys_max) = (self.limits.key_age_ms, self.limits.keys_total_max);
+        while let Some(key) = self.keys.pop_oldest(now.ms, age_ms, keys_max) {
+            self.release_key(&key, now);
+        }
+    }
+
+    /// The oldest key of all was forgotten, which is the oldest of its channel too.
+    fn release_key(&mut self, key: &KeyName, now: Now) {
+        let (index, generation) = key.channel;
+        if self.channels.get_if_same(index, generation).is_none() {
+            return;
+        }
+        let home = self.channels.get_mut(index).home_mut().expect("only a home has keys");
+        let Some(of_channel) = &mut home.keys else { return };
+        of_channel.pop_front();
+        if of_channel.is_empty() {
+            home.keys = None;
+            self.settle(index, now);
         }
     }
 

@@ -81,6 +81,41 @@ fn the_oldest_key_of_all_gives_way() {
 }
 
 #[test]
+fn a_key_outlives_the_history_that_had_to_give_way() {
+    for rule in [Rule::live("pay/#"), Rule::kept("pay/#")] {
+        let limits = Limits { history_total_bytes_max: 20_000, ..Limits::default() };
+        let mut world = World::with(limits, vec![rule, Rule::kept("#")]);
+        let (ana, ben) = (world.connect(), world.connect());
+        world.publish(ana, "pay/1", "100", Some("k"));
+
+        for number in 0..100 {
+            world.publish(ben, &format!("news/{}", number % 7), &"x".repeat(3_000), None);
+        }
+        world.publish(ana, "pay/1", "100", Some("k"));
+
+        assert_eq!(world.read(ana), ["ok 1 at 1", "ok 102 at 1 again"]);
+        assert!(world.hub().stats().history_bytes <= 20_000);
+    }
+}
+
+#[test]
+fn channels_with_keys_go_when_they_alone_fill_history() {
+    let limits = Limits { history_total_bytes_max: 20_000, ..Limits::default() };
+    let mut world = World::with(limits, vec![Rule::live("#")]);
+    let ana = world.connect();
+
+    for number in 0..200 {
+        world.publish(ana, &format!("pay/{number}"), "100", Some("k"));
+    }
+    world.publish(ana, "pay/199", "100", Some("k"));
+
+    assert_eq!(world.read(ana).last().map(String::as_str), Some("ok 201 at 1 again"));
+    assert!(world.hub().stats().history_bytes <= 20_000);
+    let kept = world.hub().stats().channels;
+    assert!((40..60).contains(&kept), "{kept}");
+}
+
+#[test]
 fn too_large_messages_and_keys_are_refused() {
     let mut world = World::with(Limits { message_bytes_max: 4, ..Limits::default() }, Vec::new());
     let ana = world.connect();
