@@ -30,7 +30,8 @@ pub fn check(shard: &mut Shard<SimKernel>, net: &Net, plan: &Plan) -> Result<(),
             return Err(format!("an outbox holds {} bytes of messages", outbox.message_bytes()));
         }
         let answers_bytes_max = plan.connection.answers_bytes_max
-            + (plan.hub.requests_in_flight_max + 1) * (plan.hub.past_bytes_max + message_bytes_max)
+            + 2 * (plan.hub.past_bytes_max + message_bytes_max)
+            + plan.hub.requests_in_flight_max * message_bytes_max
             + plan.hub.lagging_channels_max * 256
             + plan.server.receive_bytes_max;
         if outbox.other_bytes() > answers_bytes_max {

@@ -171,7 +171,7 @@ impl Connection {
         }
         hub.is_idle(self.client)
             || hub.outbox(self.client).other_bytes() <= limits.answers_bytes_max
-                && hub.requests_in_flight(self.client) < limits.requests_in_flight_max
+                && !hub.has_asked_enough(self.client)
     }
 
     /// Handles what was received, and returns how much of it. What is left is to be given again, before anything newer,

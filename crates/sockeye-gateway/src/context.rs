@@ -84,6 +84,6 @@ impl Context<'_> {
         }
         let outbox = self.hub.outbox(client);
         outbox.other_bytes() + self.out.len() > self.limits.answers_bytes_max
-            || self.hub.requests_in_flight(client) >= self.limits.requests_in_flight_max
+            || self.hub.has_asked_enough(client)
     }
 }

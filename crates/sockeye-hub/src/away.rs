@@ -42,8 +42,10 @@ impl Hub {
     /// Notes a request that another shard must answer, and gives it its number.
     pub(crate) fn ask(&mut self, client: ClientId, tag: Tag, what: Asked) -> u64 {
         self.number += 1;
+        let hot = &mut self.clients.hot[client.index()];
+        hot.in_flight += 1;
+        hot.awaits_past |= matches!(what, Asked::Past);
         self.requests.insert(self.number, Pending { client, tag, what });
-        self.clients.hot[client.index()].in_flight += 1;
         self.number
     }
 
@@ -51,7 +53,9 @@ impl Hub {
     fn answered(&mut self, request: u64) -> Option<Pending> {
         let pending = self.requests.remove(&request)?;
         if self.clients.is_open(pending.client) {
-            self.clients.hot[pending.client.index()].in_flight -= 1;
+            let hot = &mut self.clients.hot[pending.client.index()];
+            hot.in_flight -= 1;
+            hot.awaits_past &= !matches!(pending.what, Asked::Past);
             // It may be waiting for this to be read from again, even if there is nothing to tell it.
             if !is_planted(Planted::SilentAnswerSleeps) {
                 self.touch(pending.client);

@@ -75,6 +75,8 @@ pub(crate) struct Hot {
     pub(crate) closing: bool,
     /// It has more than one pattern, so which of them wins must be asked.
     pub(crate) many_patterns: bool,
+    /// It has asked another shard for the past, of which one answer may be long.
+    pub(crate) awaits_past: bool,
     /// It may not publish everywhere, so whether it may must be asked.
     pub(crate) limited: bool,
 }

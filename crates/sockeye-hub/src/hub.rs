@@ -277,8 +277,17 @@ impl Hub {
         cold.exacts.len() + cold.patterns.len()
     }
 
-    /// How many requests of a client other shards have not answered. At [`Limits::requests_in_flight_max`] the
-    /// gateway stops reading from it.
+    /// Whether a client must be answered by other shards before it is read from again: it has asked as much as may be
+    /// under way ([`Limits::requests_in_flight_max`]), or for the past, since what waits for a client that does not read is
+    /// bounded by one long answer.
+    pub fn has_asked_enough(&self, client: ClientId) -> bool {
+        self.clients.is_open(client) && {
+            let hot = &self.clients.hot[client.index()];
+            hot.awaits_past || hot.in_flight as usize >= self.limits.requests_in_flight_max
+        }
+    }
+
+    /// How many requests of a client other shards have not answered.
     pub fn requests_in_flight(&self, client: ClientId) -> usize {
         if self.clients.is_open(client) { self.clients.hot[client.index()].in_flight as usize } else { 0 }
     }

@@ -10,39 +10,65 @@ use sockeye_wire::websocket::{Opcode, write_masked_frame};
 
 use no_pages::NoPages;
 
-/// What a new connection says at once to these pieces of input.
-fn said_to(pieces: &[&[u8]]) -> Vec<u8> {
-    let limits = Limits::default();
-    let now = Now { ms: 1_000, unix_ms: 1_764_000_000_000 };
-    let rules = vec![Rule::kept("#")];
-    let mut hub = Hub::new(HubLimits::default(), rules, ShardInfo::single(), 1, 2, form::encoder(256));
-    let client = hub.connect(ClientSetup { encoding: Form::Line.encoding(), identity: None });
-    let mut machine = Connection::new(client, Transport::Tcp, &limits, now);
-    let site = Site {
-        server: "sockeye/test".into(),
-        origins: Vec::new(),
-        hosts: Hosts::default(),
-        anonymous: None,
-        requires_tls: false,
-        tokens: None,
-    };
-    let (mut out, mut tally) = (Out::new(), Tally::default());
-    let mut said = Vec::new();
-    for piece in pieces {
+/// A new connection, and what it stands on.
+struct Desk {
+    limits: Limits,
+    now: Now,
+    hub: Hub,
+    machine: Connection,
+    site: Site,
+    out: Out,
+    tally: Tally,
+}
+
+impl Desk {
+    fn new(shard: ShardInfo) -> Desk {
+        let limits = Limits::default();
+        let now = Now { ms: 1_000, unix_ms: 1_764_000_000_000 };
+        let rules = vec![Rule::kept("#")];
+        let mut hub = Hub::new(HubLimits::default(), rules, shard, 1, 2, form::encoder(256));
+        let client = hub.connect(ClientSetup { encoding: Form::Line.encoding(), identity: None });
+        let machine = Connection::new(client, Transport::Tcp, &limits, now);
+        let site = Site {
+            server: "sockeye/test".into(),
+            origins: Vec::new(),
+            hosts: Hosts::default(),
+            anonymous: None,
+            requires_tls: false,
+            tokens: None,
+        };
+        Desk { limits, now, hub, machine, site, out: Out::new(), tally: Tally::default() }
+    }
+
+    /// Gives it input. Returns how much of that it took, and what it said at once.
+    fn give(&mut self, piece: &[u8]) -> (usize, Vec<u8>) {
         let mut input = piece.to_vec();
         let mut cx = Context {
-            hub: &mut hub,
-            now,
-            limits: &limits,
-            site: &site,
+            hub: &mut self.hub,
+            now: self.now,
+            limits: &self.limits,
+            site: &self.site,
             pages: &NoPages,
-            out: &mut out,
-            tally: &mut tally,
+            out: &mut self.out,
+            tally: &mut self.tally,
             meter: None,
         };
-        assert_eq!(machine.handle_input(&mut input, &mut cx), piece.len());
-        out.for_each(&input, |piece| said.extend_from_slice(piece));
-        out.clear();
+        let taken = self.machine.handle_input(&mut input, &mut cx);
+        let mut said = Vec::new();
+        self.out.for_each(&input, |piece| said.extend_from_slice(piece));
+        self.out.clear();
+        (taken, said)
+    }
+}
+
+/// What a new connection says at once to these pieces of input.
+fn said_to(pieces: &[&[u8]]) -> Vec<u8> {
+    let mut desk = Desk::new(ShardInfo::single());
+    let mut said = Vec::new();
+    for piece in pieces {
+        let (taken, more) = desk.give(piece);
+        assert_eq!(taken, piece.len());
+        said.extend(more);
     }
     said
 }
@@ -68,4 +94,16 @@ fn a_first_word_in_pieces_is_answered_as_one_in_whole() {
             assert_eq!(said_to(&[one, two, rest]), whole, "cut after {first} and {second}");
         }
     }
+}
+
+#[test]
+fn who_asks_another_shard_for_the_past_is_answered_before_he_asks_on() {
+    let mut desk = Desk::new(ShardInfo { index: 0, count: 2 });
+    let elsewhere = (0..).map(|number| format!("chat/{number}")).find(|name| desk.hub.home_of(name) == 1);
+    let ask = format!("{{\"past\":\"{}\",\"id\":1}}\n", elsewhere.expect("a name"));
+
+    let (taken, _) = desk.give(ask.repeat(3).as_bytes());
+
+    assert_eq!(taken, ask.len());
+    assert!(!desk.machine.may_read(&desk.hub, &desk.limits));
 }
