@@ -37,29 +37,20 @@ pub(crate) struct Totals {
     pub(crate) messages: usize,
     /// Oldest first. A mark whose message is gone already is skipped when its turn comes.
     pub(crate) order: VecDeque<Mark>,
+    /// Channels that keep nothing and that nobody hears, by place and generation, the longest idle first. One that is gone or
+    /// idle no more is skipped as well.
+    pub(crate) idle: VecDeque<(u32, u32)>,
     pub(crate) evicted: u64,
     pub(crate) expired: u64,
 }
 
-/// Messages of one channel that came one after the other, or with sequence 0 one channel that keeps nothing, in the order of
-/// [`Totals`].
+/// Messages of one channel that came one after the other, in the order of [`Totals`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Mark {
     pub(crate) channel: u32,
     pub(crate) generation: u32,
     pub(crate) first: u64,
     pub(crate) last: u64,
-}
-
-impl Mark {
-    /// A channel that keeps nothing.
-    pub(crate) fn of_channel(channel: u32, generation: u32) -> Self {
-        Mark { channel, generation, first: 0, last: 0 }
-    }
-
-    pub(crate) fn is_of_channel(self) -> bool {
-        self.last == 0
-    }
 }
 
 impl Totals {

@@ -13,7 +13,7 @@ use crate::{
     history::Mark,
     hub::Hub,
     key::KeyName,
-    limit::{CHANNEL_BYTES, RuleKind},
+    limit::{CHANNEL_BYTES, IDLE_PART, RuleKind},
     message::Message,
     outbox::{GapReason, NotRecovered},
     position::{Epoch, Position},
@@ -282,7 +282,7 @@ impl Hub {
             let has_keys = home.has_keys();
             if !home.idle_marked && !has_keys {
                 home.idle_marked = true;
-                self.totals.order.push_back(Mark::of_channel(index, generation));
+                self.totals.idle.push_back((index, generation));
             }
             let grace_ms =
                 self.limits.channel_grace_ms.max(if has_keys { self.limits.key_age_ms } else { 0 });
@@ -324,7 +324,7 @@ impl Hub {
     #[inline]
     pub(crate) fn keep_totals(&mut self, now: Now) {
         let is_over = self.totals.bytes > self.limits.history_total_bytes_max;
-        if is_over || self.totals.order.len() > self.marks_max() {
+        if is_over || self.totals.order.len().max(self.totals.idle.len()) > self.marks_max() {
             self.let_go(now);
         }
     }
@@ -336,52 +336,72 @@ impl Hub {
     }
 
     fn let_go(&mut self, now: Now) {
-        while self.totals.bytes > self.limits.history_total_bytes_max {
-            let Some(mark) = self.totals.order.pop_front() else {
+        let bytes_max = self.limits.history_total_bytes_max;
+        while self.totals.bytes > bytes_max {
+            // Names alone, of which anybody who may hear can make any number, push out only one another, and no message.
+            let idle_bytes = self.totals.idle.len() * CHANNEL_BYTES;
+            if (idle_bytes > bytes_max / IDLE_PART || self.totals.order.is_empty())
+                && let Some((index, generation)) = self.totals.idle.pop_front()
+            {
+                if self.channels.get_if_same(index, generation).is_some() {
+                    let home = self.channels.get_mut(index).home_mut().expect("only a home is marked");
+                    home.idle_marked = false;
+                    self.forget_if_idle(index, now);
+                }
+            } else if let Some(mark) = self.totals.order.pop_front() {
+                self.let_go_of_message(mark, now);
+            } else if let Some(key) = self.keys.pop_oldest(now.ms, self.limits.key_age_ms, 0) {
                 // No message is left: the channels that are remembered for their keys go with the oldest of these.
-                let Some(key) = self.keys.pop_oldest(now.ms, self.limits.key_age_ms, 0) else { break };
                 self.release_key(&key, now);
-                continue;
-            };
-            if self.channels.get_if_same(mark.channel, mark.generation).is_none() {
-                continue;
-            }
-            let channel = self.channels.get_mut(mark.channel);
-            let has_exact_subscriber = channel.has_exact_subscriber();
-            let home = channel.home_mut().expect("only a home is marked");
-            if mark.is_of_channel() {
-                home.idle_marked = false;
             } else {
-                match home.history.first_sequence() {
-                    Some(first) if (mark.first..=mark.last).contains(&first) => {
-                        home.history.evict(&mut self.totals);
-                        if first < mark.last {
-                            self.totals.order.push_front(Mark { first: first + 1, ..mark });
-                        }
-                    }
-                    _ => continue,
-                }
-            }
-            if home.history.is_empty() {
-                if has_exact_subscriber || home.has_keys() {
-                    self.settle(mark.channel, now);
-                } else {
-                    self.forget(mark.channel);
-                }
+                break;
             }
         }
-        if self.totals.order.len() > self.marks_max() {
-            let Self { channels, totals, .. } = self;
+        let marks_max = self.marks_max();
+        let Self { channels, totals, .. } = self;
+        if totals.order.len() > marks_max {
             totals.order.retain(|mark| {
                 let channel = channels.get_if_same(mark.channel, mark.generation);
                 match channel.map(|channel| &channel.side) {
                     Some(Side::Home(home)) => {
-                        mark.is_of_channel()
-                            || home.history.first_sequence().is_some_and(|first| first <= mark.last)
+                        home.history.first_sequence().is_some_and(|first| first <= mark.last)
                     }
                     _ => false,
                 }
             });
+        }
+        if totals.idle.len() > marks_max {
+            totals.idle.retain(|(index, generation)| channels.get_if_same(*index, *generation).is_some());
+        }
+    }
+
+    /// The oldest message of all goes.
+    fn let_go_of_message(&mut self, mark: Mark, now: Now) {
+        if self.channels.get_if_same(mark.channel, mark.generation).is_none() {
+            return;
+        }
+        let home = self.channels.get_mut(mark.channel).home_mut().expect("only a home is marked");
+        let oldest = home.history.first_sequence();
+        let Some(first) = oldest.filter(|first| (mark.first..=mark.last).contains(first)) else { return };
+        home.history.evict(&mut self.totals);
+        if first < mark.last {
+            self.totals.order.push_front(Mark { first: first + 1, ..mark });
+        }
+        self.forget_if_idle(mark.channel, now);
+    }
+
+    /// Forgets a channel of which nothing is kept, and that nobody hears or is promised to be remembered.
+    fn forget_if_idle(&mut self, index: u32, now: Now) {
+        let channel = self.channels.get_mut(index);
+        let has_exact_subscriber = channel.has_exact_subscriber();
+        let home = channel.home_mut().expect("only a home is forgotten");
+        if !home.history.is_empty() {
+            return;
+        }
+        if has_exact_subscriber || home.has_keys() {
+            self.settle(index, now);
+        } else {
+            self.forget(index);
         }
     }
 

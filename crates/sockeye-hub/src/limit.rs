@@ -160,3 +160,6 @@ impl Rule {
 pub(crate) const MESSAGE_ENTRY_BYTES: usize = ENTRY_BYTES + 2 * size_of::<u64>();
 /// What a channel costs besides its name: its record, its place in the map and the audience's header.
 pub(crate) const CHANNEL_BYTES: usize = 384;
+
+/// Which part of history's bound idle channels may take from messages. Above it the longest idle is forgotten instead.
+pub(crate) const IDLE_PART: usize = 8;

@@ -96,3 +96,25 @@ proptest! {
         prop_assert_eq!(stats.channels, stats.history_messages);
     }
 }
+
+#[test]
+fn names_alone_push_out_one_another_and_no_message() {
+    let limits = Limits { history_total_bytes_max: 40_000, ..Limits::default() };
+    let mut world = World::with(limits, Vec::new());
+    let (speaker, passer_by) = (world.connect(), world.connect());
+    for _ in 0..20 {
+        world.say(speaker, "orders", &"x".repeat(500));
+    }
+    world.publish(speaker, "orders", "paid", Some("k"));
+
+    for number in 0..1_000 {
+        world.sub(passer_by, &format!("news/{number}"));
+        world.unsub(passer_by, &format!("news/{number}"));
+    }
+    world.publish(speaker, "orders", "paid", Some("k"));
+
+    let stats = world.hub().stats();
+    assert_eq!(stats.history_messages, 21);
+    assert!(stats.history_bytes <= 40_000, "{stats:?}");
+    assert_eq!(world.read(speaker), ["ok 1 at 21", "ok 2002 at 21 again"]);
+}
