@@ -68,6 +68,7 @@ impl Plan {
         };
         let connection = sockeye_gateway::Limits {
             message_bytes_max: 1_400,
+            work_per_turn: dice.pick(&[1, 40, 1 << 16]),
             answers_bytes_max,
             requests_in_flight_max,
             deflate: dice.pick(&DeflateMode::ALL),

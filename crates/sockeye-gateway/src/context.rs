@@ -11,6 +11,11 @@ use crate::rate::{Meter, Over};
 use crate::site::{Pages, Site};
 use crate::tally::Tally;
 
+/// What any request costs, in units of the hub's work.
+const REQUEST_WORK: usize = 8;
+/// How many bytes of a request cost one unit more. JSON that is deeply nested is the slowest to read.
+const BYTES_PER_WORK: usize = 16;
+
 /// What a connection works with while it handles one input.
 pub struct Context<'a> {
     /// The shard's hub.
@@ -76,9 +81,19 @@ impl Context<'_> {
         Ok(())
     }
 
-    /// Says whether no more input may be handled until the client has read its answers, or another shard has answered.
+    /// Counts the work of handling so many bytes of input, whatever they ask for.
+    #[inline]
+    pub(crate) fn count_work(&mut self, bytes: usize) {
+        self.hub.count_work(REQUEST_WORK + bytes / BYTES_PER_WORK);
+    }
+
+    /// Says whether no more input may be handled now: the client has to read its answers, or another shard to answer,
+    /// or it is the turn of others.
     #[inline]
     pub(crate) fn must_pause(&self, client: ClientId) -> bool {
+        if self.hub.is_work_done() {
+            return true;
+        }
         if self.hub.is_idle(client) {
             return self.out.len() > self.limits.answers_bytes_max;
         }

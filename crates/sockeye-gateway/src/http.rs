@@ -160,6 +160,7 @@ impl Http {
             if *at == input.len() || cx.must_pause(client) {
                 return Next::Goes;
             }
+            let said = cx.out.len();
             let next = match &mut self.phase {
                 Phase::Waiting(_) => return Next::Goes,
                 Phase::Body(posting) => {
@@ -180,6 +181,8 @@ impl Http {
                     Ok(Some(head)) => self.handle_head(client, transport, &head, cx),
                 },
             };
+            // A page is more work than the request for it.
+            cx.count_work(cx.out.len().saturating_sub(said));
             if !matches!(next, Next::Goes) {
                 return next;
             }

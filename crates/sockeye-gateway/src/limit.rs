@@ -35,6 +35,9 @@ pub struct Limits {
     /// A closing connection that takes nothing of what is queued for this long (5 s), or does not end then, is cut. One that
     /// reads is waited for.
     pub close_timeout_ms: u64,
+    /// So much work (65,536 units, about 3 ms) is done for one connection, or for the letters of other shards, before others
+    /// have their turn: see [`sockeye_hub::Hub::grant_work`]. The rest of the input waits, in order.
+    pub work_per_turn: u32,
     /// While this many bytes of answers wait in a connection's outbox (256 KiB), it is not read.
     pub answers_bytes_max: usize,
     /// How messages are compressed for WebSockets whose clients can take it (`shared`).
@@ -105,6 +108,7 @@ impl Default for Limits {
             comment_interval_ms: 15_000,
             unreadable_max: 10,
             close_timeout_ms: 5_000,
+            work_per_turn: 1 << 16,
             answers_bytes_max: 256 << 10,
             deflate: DeflateMode::Shared,
             deflate_bytes_min: 256,

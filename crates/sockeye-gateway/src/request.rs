@@ -103,6 +103,7 @@ pub(crate) fn frame(form: Form, out: &mut Vec<u8>, guess: usize, write: impl FnO
 /// to wait, which [`Objects::take_paused`] tells.
 #[inline]
 pub(crate) fn handle(objects: &mut Objects, client: ClientId, text: &str, cx: &mut Context<'_>) -> bool {
+    cx.count_work(text.len());
     match json::parse_request_text(text) {
         Ok(request) => carry_out(objects, client, request, cx),
         Err(bad) => refuse_counted(objects, client, &bad, cx),

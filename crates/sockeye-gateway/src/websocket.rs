@@ -204,6 +204,7 @@ impl Socket {
             match self.decoder.decode(input, at) {
                 Ok(Some(Event::Message { kind, payload })) => {
                     let (bytes, limits) = (self.decoder.bytes(input, &payload), cx.limits);
+                    cx.count_work(bytes.len());
                     // An echo hears no channel: all that waits in its outbox was compressed before this.
                     cx.say(client, |out| self.compression.write(out, opcode_of(kind), bytes, limits));
                 }
@@ -256,6 +257,7 @@ impl Socket {
                 say_close(client, close::POLICY, "this socket was opened to hear only (pub=0)", cx)
             }
             Mode::Raw(raw) => {
+                cx.count_work(self.decoder.bytes(input, payload).len());
                 let kind = if kind == MessageKind::Binary { Kind::Binary } else { Kind::Text };
                 let payload = match payload {
                     Payload::Input(range) => Cow::Borrowed(&input[range.clone()]),

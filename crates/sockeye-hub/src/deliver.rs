@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::{
     audience::{Listener, Options},
+    channel::Side,
     client::Clients,
     hub::Hub,
     lag::Lag,
@@ -18,6 +19,9 @@ use crate::{
     request::Slow,
     stats::Stats,
 };
+
+/// What looking at a node of the matching tree costs, in units of work.
+const NODE_WORK: usize = 4;
 
 /// One message on its way to many.
 struct Delivery<'a> {
@@ -62,6 +66,7 @@ impl Hub {
             doomed: Vec::new(),
         };
 
+        let mut listeners = channel.exact.listeners().len();
         if channel.matched.is_empty() {
             for listener in channel.exact.listeners() {
                 delivery.offer(listener);
@@ -75,7 +80,9 @@ impl Hub {
                 self.patterns.get_mut(*number).stamp = stamp;
             }
             for number in &channel.matched {
-                for listener in self.patterns.get(*number).audience.listeners() {
+                let audience = self.patterns.get(*number).audience.listeners();
+                listeners += audience.len();
+                for listener in audience {
                     if wins(delivery.clients, &self.patterns, listener.client, *number, stamp) {
                         delivery.offer(listener);
                     }
@@ -84,6 +91,7 @@ impl Hub {
         }
 
         let doomed = delivery.doomed;
+        self.count_work(listeners);
         for client in doomed {
             self.close_slow(client);
         }
@@ -119,11 +127,21 @@ impl Hub {
     pub(crate) fn refresh_matched(&mut self, index: u32) {
         let version = self.patterns.version();
         let channel = self.channels.get_mut(index);
-        if channel.matched_version != version {
-            channel.matched_version = version;
-            channel.matched =
-                if self.patterns.is_empty() { Box::default() } else { self.patterns.matching(&channel.name) };
+        if channel.matched_version == version {
+            return;
         }
+        channel.matched_version = version;
+        let (matched, nodes) = match self.patterns.is_empty() {
+            true => (Box::default(), 0),
+            false => self.patterns.matching(&channel.name),
+        };
+        // It is kept with a channel, and so it counts to what channels cost.
+        if let Side::Home(_) = channel.side {
+            self.totals.bytes += size_of_val(&*matched);
+            self.totals.bytes -= size_of_val(&*channel.matched);
+        }
+        channel.matched = matched;
+        self.count_work(nodes * NODE_WORK);
     }
 
     /// The number of the next delivery: never 0, and never one that is still marked somewhere.

@@ -456,7 +456,7 @@ impl Hub {
         }
         self.end_lags(index, head);
         let Some(channel) = self.channels.remove(index) else { return };
-        self.totals.bytes -= name.len() + CHANNEL_BYTES;
+        self.totals.bytes -= name.len() + CHANNEL_BYTES + size_of_val(&*channel.matched);
         self.stats.forgotten += 1;
         if let Side::Home(mut home) = channel.side {
             self.note_channel(&name, Change::Forgotten);

@@ -68,6 +68,8 @@ pub struct Hub {
     pub(crate) number: u64,
     /// The newest mark of a delivery.
     pub(crate) delivery: u32,
+    /// How much may still be done of what was granted ([`Hub::grant_work`]).
+    work_left: i64,
     /// How many connections there have been.
     connections: u64,
     random: u64,
@@ -117,6 +119,7 @@ impl Hub {
             last_words: HashMap::with_hasher(hasher()),
             number: 0,
             delivery: 0,
+            work_left: i64::MAX,
             connections: 0,
             random: seed,
             latest: Now::default(),
@@ -265,7 +268,7 @@ impl Hub {
     pub fn has_audience(&self, channel: &str) -> bool {
         let is_heard_exactly =
             self.channels.find(channel).is_some_and(|index| self.channels.get(index).has_exact_subscriber());
-        is_heard_exactly || (!self.patterns.is_empty() && !self.patterns.matching(channel).is_empty())
+        is_heard_exactly || (!self.patterns.is_empty() && !self.patterns.matching(channel).0.is_empty())
     }
 
     /// How many subscriptions a client has, patterns included.
@@ -290,6 +293,25 @@ impl Hub {
     /// How many requests of a client other shards have not answered.
     pub fn requests_in_flight(&self, client: ClientId) -> usize {
         if self.clients.is_open(client) { self.clients.hot[client.index()].in_flight as usize } else { 0 }
+    }
+
+    /// Grants so much work to what is handled from here on. A unit is about what one delivery costs, some 50 ns.
+    #[inline]
+    pub fn grant_work(&mut self, units: u32) {
+        self.work_left = i64::from(units);
+    }
+
+    /// Counts work that was done, here or for the hub's user. Nothing is refused for it: who hands input over asks
+    /// [`Hub::is_work_done`] between two requests, and lets others have their turn.
+    #[inline]
+    pub fn count_work(&mut self, units: usize) {
+        self.work_left = self.work_left.saturating_sub_unsigned(units as u64);
+    }
+
+    /// Whether all work that was granted is done.
+    #[inline]
+    pub fn is_work_done(&self) -> bool {
+        self.work_left < 0
     }
 
     /// Whether nothing waits to be written to a client, and it waits for nothing: what it says can be answered at once.

@@ -104,11 +104,11 @@ impl Patterns {
         self.version += 1;
     }
 
-    /// The patterns that mean `name`.
-    pub(crate) fn matching(&self, name: &str) -> Box<[u32]> {
+    /// The patterns that mean `name`, and how many nodes of the tree it took to find them.
+    pub(crate) fn matching(&self, name: &str) -> (Box<[u32]>, usize) {
         let mut found = Vec::new();
-        self.tree.matches(name, &mut found);
-        found.into()
+        let nodes = self.tree.matches(name, &mut found);
+        (found.into(), nodes)
     }
 
     /// Forgets every delivery's mark, when the counter of deliveries starts over.

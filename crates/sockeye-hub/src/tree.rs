@@ -51,11 +51,11 @@ impl Tree {
         }
     }
 
-    /// Appends the numbers of all patterns that mean `name`, each once.
-    pub(crate) fn matches(&self, name: &str, found: &mut Vec<u32>) {
-        // Depth is bounded by the levels of a name; a level branches at most in two, and patterns bound the product.
+    /// Appends the numbers of all patterns that mean `name`, each once. Returns how many nodes were looked at: depth is
+    /// bounded by the levels of a name, and a level branches at most in two, but only the patterns bound the product.
+    pub(crate) fn matches(&self, name: &str, found: &mut Vec<u32>) -> usize {
         let is_reserved = name.starts_with('$');
-        self.root.matches(Some(name), is_reserved, found);
+        self.root.matches(Some(name), is_reserved, found)
     }
 }
 
@@ -88,7 +88,7 @@ impl Node {
         }
     }
 
-    fn matches(&self, name: Option<&str>, reserved: bool, found: &mut Vec<u32>) {
+    fn matches(&self, name: Option<&str>, reserved: bool, found: &mut Vec<u32>) -> usize {
         // MQTT 5, 4.7.1.2: `a/#` also means `a`; 4.7.2: wildcards first do not mean names that begin with `$`.
         if let Some(number) = self.rest
             && !reserved
@@ -97,19 +97,21 @@ impl Node {
         }
         let Some(name) = name else {
             found.extend(self.here);
-            return;
+            return 1;
         };
         let (level, below) = match name.split_once('/') {
             Some((level, below)) => (level, Some(below)),
             None => (name, None),
         };
+        let mut nodes = 1;
         if let Some(node) = self.names.get(level) {
-            node.matches(below, false, found);
+            nodes += node.matches(below, false, found);
         }
         if let Some(node) = &self.plus
             && !reserved
         {
-            node.matches(below, false, found);
+            nodes += node.matches(below, false, found);
         }
+        nodes
     }
 }

@@ -107,3 +107,25 @@ fn who_asks_another_shard_for_the_past_is_answered_before_he_asks_on() {
     assert_eq!(taken, ask.len());
     assert!(!desk.machine.may_read(&desk.hub, &desk.limits));
 }
+
+#[test]
+fn who_asks_for_much_has_his_turn_and_then_others_have_theirs() {
+    let line = b"{\"ping\":1}\n";
+    let http = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    for (request, answer) in [(&line[..], "{\"pong\":1}\n"), (http, "HTTP/1.1 ")] {
+        let mut desk = Desk::new(ShardInfo::single());
+        let asked = request.repeat(100);
+        let (mut at, mut turns, mut said) = (0, 0, Vec::new());
+        while at < asked.len() {
+            desk.hub.grant_work(desk.limits.work_per_turn / 512);
+            let (taken, more) = desk.give(&asked[at..]);
+            assert!(taken > 0, "whoever has his turn gets on");
+            at += taken;
+            turns += 1;
+            said.extend(more);
+        }
+
+        assert!((3..=100).contains(&turns), "{turns}");
+        assert_eq!(String::from_utf8_lossy(&said).matches(answer).count(), 100);
+    }
+}

@@ -1,7 +1,7 @@
 //! Names and patterns: what is allowed, and that the tree agrees with the obvious rule.
 
 use proptest::prelude::*;
-use sockeye_hub::{NameError, Position, check_name, check_pattern, is_pattern, matches};
+use sockeye_hub::{Limits, NameError, Position, check_name, check_pattern, is_pattern, matches};
 
 use crate::world::World;
 
@@ -108,4 +108,22 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn a_search_that_looks_at_many_patterns_is_counted_as_work() {
+    let limits = Limits { patterns_max: 1 << 10, ..Limits::default() };
+    let mut world = World::with(limits, Vec::new());
+    let (hearer, speaker) = (world.connect(), world.connect());
+    for bits in 0..1 << 10 {
+        let level = |bit: u32| if bits >> bit & 1 == 0 { "a/" } else { "+/" };
+        let pattern: String = (0..10).map(level).collect();
+        world.sub(hearer, &format!("{pattern}z"));
+    }
+
+    world.hubs[0].grant_work(100);
+    world.say(speaker, "b", "few");
+    assert!(!world.hub().is_work_done());
+    world.say(speaker, "a/a/a/a/a/a/a/a/a/a/b", "many");
+    assert!(world.hub().is_work_done());
 }

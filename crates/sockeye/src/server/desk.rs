@@ -225,6 +225,7 @@ impl Desk {
         meter: Option<&mut (dyn Meter + 'static)>,
         act: impl FnOnce(&mut Context<'_>) -> T,
     ) -> T {
+        self.hub.grant_work(self.limits.work_per_turn);
         let pages = ShardPages {
             figures: &self.figures,
             counts: &self.guard.counts,

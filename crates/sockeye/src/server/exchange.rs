@@ -59,7 +59,11 @@ impl<K: Kernel> Shard<K> {
     }
 
     fn handle_letters(&mut self) {
+        self.desk.hub.grant_work(self.desk.limits.work_per_turn);
         for _ in 0..self.desk.server_limits.letters_per_turn_max {
+            if self.desk.hub.is_work_done() {
+                break;
+            }
             let Some(letter) = self.exchange.received.pop_front() else { break };
             match letter.content {
                 Content::Hub(message) => self.desk.hub.handle_shard(letter.from, message, self.desk.now),
