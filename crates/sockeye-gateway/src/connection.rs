@@ -24,7 +24,7 @@ use crate::line::Lines;
 use crate::protocol::{Protocol, Transport};
 use crate::rate::Over;
 use crate::reply::{Manner, Reply};
-use crate::websocket::{Mode, Outcome, Socket, close};
+use crate::websocket::{Mode, Outcome, Socket, close, say_close};
 use crate::{answer, request};
 
 /// Whether and how a connection ends.
@@ -59,6 +59,8 @@ pub struct Connection {
     pinged: bool,
     transport: Transport,
     last_input_ms: u64,
+    /// Since when a message or line is unfinished (`u64::MAX`: none is).
+    unfinished_since_ms: u64,
     state: State,
     why: &'static str,
 }
@@ -87,6 +89,7 @@ impl Connection {
             pinged: false,
             transport,
             last_input_ms: now.ms,
+            unfinished_since_ms: u64::MAX,
             state: State::Detect(Vec::new()),
             why: "done",
         }
@@ -190,12 +193,18 @@ impl Connection {
                         self.end(Ending::AfterOutput, "closed", cx);
                         continue;
                     }
+                    if socket.unfinished_bytes().is_some() || self.unfinished_since_ms != u64::MAX {
+                        self.note_unfinished(cx);
+                    }
                     return at;
                 }
                 State::Lines(lines) => {
                     if !lines.handle_input(self.client, input, &mut at, cx) {
                         self.end(Ending::AfterOutput, "unreadable", cx);
                         continue;
+                    }
+                    if lines.unfinished_bytes().is_some() || self.unfinished_since_ms != u64::MAX {
+                        self.note_unfinished(cx);
                     }
                     return at;
                 }
@@ -323,6 +332,47 @@ impl Connection {
         }
     }
 
+    /// How many bytes of an unfinished message or line have come, if one is unfinished.
+    fn unfinished_bytes(&self) -> Option<usize> {
+        match &self.state {
+            State::Socket(socket) => socket.unfinished_bytes(),
+            State::Lines(lines) => lines.unfinished_bytes(),
+            State::Detect(_) | State::Http(_) | State::Events(_) => None,
+        }
+    }
+
+    /// Sees to it that what is unfinished is finished in time.
+    #[cold]
+    fn note_unfinished(&mut self, cx: &Context<'_>) {
+        let was_unfinished = self.unfinished_since_ms != u64::MAX;
+        let Some(bytes) = self.unfinished_bytes() else {
+            self.unfinished_since_ms = u64::MAX;
+            // A line has no other time to keep.
+            if was_unfinished && matches!(self.state, State::Lines(_)) && !self.closing {
+                self.deadline_ms = u64::MAX;
+            }
+            return;
+        };
+        if !was_unfinished {
+            self.unfinished_since_ms = cx.now.ms;
+        }
+        self.deadline_ms = self.deadline_ms.min(self.unfinished_until_ms(bytes, cx.limits));
+    }
+
+    fn unfinished_until_ms(&self, bytes: usize, limits: &Limits) -> u64 {
+        self.unfinished_since_ms.saturating_add(limits.arrival_timeout_ms(bytes))
+    }
+
+    /// What was begun is not finished in time. Returns whether it is to be waited for no more.
+    fn is_overdue(&mut self, cx: &Context<'_>) -> bool {
+        let Some(bytes) = self.unfinished_bytes() else { return false };
+        if !self.may_read(cx.hub, cx.limits) {
+            // It is we who do not read.
+            self.unfinished_since_ms = cx.now.ms;
+        }
+        cx.now.ms >= self.unfinished_until_ms(bytes, cx.limits)
+    }
+
     /// The time at which `handle_timeout` is due.
     pub fn poll_timeout(&self) -> Option<u64> {
         (self.deadline_ms != u64::MAX).then_some(self.deadline_ms)
@@ -341,7 +391,21 @@ impl Connection {
             self.deadline_ms = u64::MAX;
             return;
         }
+        let is_overdue = self.is_overdue(cx);
         match &mut self.state {
+            State::Lines(_) if is_overdue => {
+                cx.say(self.client, |out| {
+                    let why = "the line was not finished in time";
+                    request::frame(Form::Line, out, 0, |out| {
+                        json::write_error(out, None, Code::BadRequest, why, false);
+                    });
+                });
+                self.end(Ending::AfterOutput, "slow input", cx);
+            }
+            State::Socket(_) if is_overdue => {
+                say_close(self.client, close::POLICY, "the message was not finished in time", cx);
+                self.end(Ending::AfterOutput, "slow input", cx);
+            }
             State::Detect(_) => self.end(Ending::Now, "no first byte in time", cx),
             // It is not idle, but takes nothing of its answer any more.
             State::Http(http) if http.is_between() && !cx.hub.outbox(self.client).is_empty() => {
@@ -373,6 +437,11 @@ impl Connection {
                 self.deadline_ms = cx.now.ms + cx.limits.comment_interval_ms;
             }
             State::Lines(_) => self.deadline_ms = u64::MAX,
+        }
+        if self.ending == Ending::No
+            && let Some(bytes) = self.unfinished_bytes()
+        {
+            self.deadline_ms = self.deadline_ms.min(self.unfinished_until_ms(bytes, cx.limits));
         }
     }
 

@@ -84,9 +84,6 @@ pub(crate) enum Next {
     Becomes(State),
 }
 
-/// Each so many bytes of a body allow it one second more.
-const BODY_BYTES_PER_SECOND: usize = 16 << 10;
-
 impl Http {
     /// Begins with the first byte of a head at `now`.
     pub(crate) fn new(now: Now, limits: &Limits) -> Self {
@@ -169,8 +166,8 @@ impl Http {
                         Err(error) => self.refuse(client, &error, cx),
                         Ok(piece) => {
                             posting.body.extend_from_slice(piece.unwrap_or_default());
-                            let allowed_ms = (posting.body.len() / BODY_BYTES_PER_SECOND) as u64 * 1_000;
-                            self.deadline_ms = posting.started_ms + cx.limits.body_timeout_ms + allowed_ms;
+                            let allowed_ms = cx.limits.arrival_timeout_ms(posting.body.len());
+                            self.deadline_ms = posting.started_ms + allowed_ms;
                             if posting.decoder.is_done() { self.handle_body(client, cx) } else { Next::Goes }
                         }
                     }

@@ -16,7 +16,8 @@ pub struct Limits {
     pub head_timeout_ms: u64,
     /// A kept-alive HTTP connection without a request is closed after this time (75 s).
     pub http_idle_timeout_ms: u64,
-    /// An HTTP body must arrive within this time (60 s) plus one second for each 16 KiB of it, else 408 and close.
+    /// An HTTP body, a WebSocket message and a line must arrive within this time (60 s) of their first byte, plus one second
+    /// for each 16 KiB of them, else the connection is closed: with 408, close code 1008, or `bad_request`.
     pub body_timeout_ms: u64,
     /// An HTTP head may have this many bytes (16 KiB), else 431 and close.
     pub head_bytes_max: usize,
@@ -121,6 +122,12 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// How long what has so many bytes so far may take to arrive.
+    pub(crate) fn arrival_timeout_ms(&self, bytes: usize) -> u64 {
+        const BYTES_PER_SECOND: usize = 16 << 10;
+        self.body_timeout_ms + (bytes / BYTES_PER_SECOND) as u64 * 1_000
+    }
+
     /// The largest JSON object that is read as one request.
     ///
     /// `message_bytes_max` counts the decoded payload, and JSON may spend six bytes (`\u0000`) on one: an object has

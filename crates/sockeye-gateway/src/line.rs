@@ -47,6 +47,11 @@ impl Lines {
         true
     }
 
+    /// How many bytes of a line have come whose end has not, if there is one.
+    pub(crate) fn unfinished_bytes(&self) -> Option<usize> {
+        (!self.decoder.is_empty()).then(|| self.decoder.held_bytes())
+    }
+
     pub(crate) fn objects(&self) -> &Objects {
         &self.objects
     }

@@ -102,6 +102,12 @@ impl Socket {
         self.compression.compress(out, opcode, payload, limits)
     }
 
+    /// How many bytes of a message have come whose end has not, if there is one.
+    #[inline]
+    pub(crate) fn unfinished_bytes(&self) -> Option<usize> {
+        self.decoder.unfinished_bytes()
+    }
+
     pub(crate) fn mode(&self) -> &Mode {
         &self.mode
     }

@@ -113,6 +113,12 @@ impl LineDecoder {
         }
     }
 
+    /// How many bytes of a cut line are held.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        self.partial.len()
+    }
+
     /// Keeps the beginning of a line, unless that is already too long.
     fn keep(&mut self, bytes: &[u8]) -> Result<(), LineError> {
         if self.state == State::Skipping || bytes.is_empty() {

@@ -4,11 +4,15 @@
 mod no_pages;
 
 use sockeye_gateway::site::Hosts;
-use sockeye_gateway::{Connection, Context, Form, Limits, Out, Site, Tally, Transport, form};
+use sockeye_gateway::{Connection, Context, Ending, Form, Limits, Out, Site, Tally, Transport, form};
 use sockeye_hub::{ClientSetup, Hub, Limits as HubLimits, Now, Rule, ShardInfo};
 use sockeye_wire::websocket::{Opcode, write_masked_frame};
 
 use no_pages::NoPages;
+
+const UPGRADE: &[u8] =
+    b"GET /echo HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
 
 /// A new connection, and what it stands on.
 struct Desk {
@@ -40,6 +44,30 @@ impl Desk {
         Desk { limits, now, hub, machine, site, out: Out::new(), tally: Tally::default() }
     }
 
+    /// Lets so much time pass. Returns what it said to that.
+    fn wait_ms(&mut self, ms: u64) -> Vec<u8> {
+        self.now.ms += ms;
+        let mut cx = Context {
+            hub: &mut self.hub,
+            now: self.now,
+            limits: &self.limits,
+            site: &self.site,
+            pages: &NoPages,
+            out: &mut self.out,
+            tally: &mut self.tally,
+            meter: None,
+        };
+        self.machine.handle_timeout(&mut cx);
+        self.take_said(&[])
+    }
+
+    fn take_said(&mut self, input: &[u8]) -> Vec<u8> {
+        let mut said = Vec::new();
+        self.out.for_each(input, |piece| said.extend_from_slice(piece));
+        self.out.clear();
+        said
+    }
+
     /// Gives it input. Returns how much of that it took, and what it said at once.
     fn give(&mut self, piece: &[u8]) -> (usize, Vec<u8>) {
         let mut input = piece.to_vec();
@@ -54,10 +82,7 @@ impl Desk {
             meter: None,
         };
         let taken = self.machine.handle_input(&mut input, &mut cx);
-        let mut said = Vec::new();
-        self.out.for_each(&input, |piece| said.extend_from_slice(piece));
-        self.out.clear();
-        (taken, said)
+        (taken, self.take_said(&input))
     }
 }
 
@@ -75,9 +100,7 @@ fn said_to(pieces: &[&[u8]]) -> Vec<u8> {
 
 #[test]
 fn a_first_word_in_pieces_is_answered_as_one_in_whole() {
-    let mut input = b"GET /echo HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-        .to_vec();
+    let mut input = UPGRADE.to_vec();
     // The first is echoed from where it was received.
     let large = vec![b'x'; 4_000];
     for payload in [&large[..], b"small", &large] {
@@ -128,4 +151,52 @@ fn who_asks_for_much_has_his_turn_and_then_others_have_theirs() {
         assert!((3..=100).contains(&turns), "{turns}");
         assert_eq!(String::from_utf8_lossy(&said).matches(answer).count(), 100);
     }
+}
+
+#[test]
+fn what_is_begun_and_not_finished_in_time_ends_the_connection() {
+    let mut ping = Vec::new();
+    write_masked_frame(&mut ping, Opcode::Ping, b"", [1, 2, 3, 4]);
+    let mut begun = Vec::new();
+    write_masked_frame(&mut begun, Opcode::Text, b"{\"ping\":1", [1, 2, 3, 4]);
+    let lines = (&b"{\"ping\":1}\n"[..], &b"{\"ping\":1"[..], &b""[..]);
+    // A control frame may stand between the fragments of a message, and is no progress of it.
+    begun[0] &= 0x7f;
+    let fragments = (UPGRADE, &begun[..], &ping[..]);
+
+    for (first, begun, meanwhile) in [lines, fragments] {
+        // While nothing is begun, nothing is waited for.
+        let mut desk = Desk::new(ShardInfo::single());
+        desk.give(first);
+        desk.wait_ms(24_000);
+        assert_eq!(desk.machine.ending(), Ending::No);
+
+        desk.give(begun);
+        for _ in 0..5 {
+            desk.wait_ms(11_999);
+            assert_eq!(desk.machine.ending(), Ending::No);
+            desk.give(meanwhile);
+        }
+        let said = desk.wait_ms(5);
+
+        let said = String::from_utf8_lossy(&said).into_owned();
+        assert!(said.contains("not finished in time"), "{said:?}");
+        assert_eq!(desk.machine.ending(), Ending::AfterOutput);
+    }
+}
+
+#[test]
+fn a_long_line_has_a_second_more_for_each_of_its_16_kib() {
+    let mut desk = Desk::new(ShardInfo::single());
+    desk.give(b"{\"pub\":\"a\",\"data\":\"");
+    for _ in 0..32 {
+        assert_eq!(desk.wait_ms(2_000), b"");
+        desk.give(&[b'x'; 16 << 10]);
+    }
+
+    desk.give(b"\",\"id\":1}\n");
+
+    assert_eq!(desk.hub.stats().published, 1);
+    assert_eq!(desk.wait_ms(1_000_000), b"");
+    assert_eq!(desk.machine.ending(), Ending::No);
 }

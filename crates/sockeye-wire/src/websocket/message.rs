@@ -209,6 +209,16 @@ impl Decoder {
             .is_some_and(|unfinished| unfinished.is_mid_message() && unfinished.last != Some(Last::Message))
     }
 
+    /// How many bytes of an unfinished message, or of a frame that was cut, have come, if there is one.
+    #[inline]
+    pub fn unfinished_bytes(&self) -> Option<usize> {
+        if self.unfinished.is_none() || !self.is_mid_message() {
+            return None;
+        }
+        let message = self.unfinished.as_ref().and_then(|unfinished| unfinished.message.as_ref());
+        Some(message.map_or(0, |message| message.bytes.len() + message.deflated.len()))
+    }
+
     #[cfg(test)]
     pub(super) fn held_bytes(&self) -> usize {
         self.unfinished.as_ref().map_or(0, |unfinished| {
