@@ -78,6 +78,12 @@ impl Bucket {
         self.missing = self.missing.saturating_add(tokens.saturating_mul(rate.period_ms)).min(rate.capacity);
     }
 
+    /// Gives back so many tokens that were taken.
+    pub fn give_back(&mut self, rate: &Rate, tokens: u64, now_ms: u64) {
+        self.refill(rate, now_ms);
+        self.missing = self.missing.saturating_sub(tokens.saturating_mul(rate.period_ms));
+    }
+
     /// In how many milliseconds there is a token, if none is taken.
     pub fn next_in_ms(&mut self, rate: &Rate, now_ms: u64) -> u64 {
         self.refill(rate, now_ms);

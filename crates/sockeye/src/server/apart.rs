@@ -112,10 +112,21 @@ impl Desk {
             if received > 0 {
                 standing.spend(received, self.now);
             }
-            standing.settle_creations(self.hub.creations(client), false, self.now);
+            standing.settle_creations(self.hub.creations(client), self.now);
             self.settle_pause(peer);
         }
         fate
+    }
+
+    /// Another shard may have told whether a channel was created for a connection that is held to that.
+    #[inline]
+    pub(super) fn settle_answered(&mut self, peer: &mut Peer<impl Stream>) {
+        if peer.is_apart()
+            && let client = peer.client()
+            && let Some(standing) = &mut peer.standing
+        {
+            standing.settle_creations(self.hub.creations(client), self.now);
+        }
     }
 
     /// Too many bytes: the client is told where that has a place, and not read for a while.

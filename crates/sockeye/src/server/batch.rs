@@ -255,7 +255,11 @@ impl<K: Kernel> Shard<K> {
                 };
                 left -= 1;
                 let peer = peer_of(&mut self.peers, client);
-                if !peer.is_some_and(|peer| self.desk.write_down_waiting(peer)) {
+                let is_written_down = peer.is_some_and(|peer| {
+                    self.desk.settle_answered(peer);
+                    self.desk.write_down_waiting(peer)
+                });
+                if !is_written_down {
                     others.push(client);
                 }
             }

@@ -383,7 +383,7 @@ impl<K: Kernel> Shard<K> {
         let error = error.map(tracing::field::display);
         debug!(parent: &peer.span, why, error, remark = peer.stream.remark(), "closed");
         if let Some(standing) = &mut peer.standing {
-            standing.settle_creations(self.desk.hub.creations(client), true, self.desk.now);
+            standing.settle_creations(self.desk.hub.creations(client), self.desk.now);
         }
         self.desk.hub.disconnect(client);
     }

@@ -12,6 +12,10 @@ const TEN: &str = "user_messages_per_second = 1\nrate_burst = \"10s\"\n";
 
 /// A server that knows Ana and Ben by the tokens that [`token`] gives, and grants everybody everything.
 fn start(folder: &Path, limits: &str) -> Server {
+    Server::with(&config(folder, limits))
+}
+
+fn config(folder: &Path, limits: &str) -> String {
     let entry = |user: &str| {
         let file = folder.join(user);
         std::fs::write(&file, token(user)).unwrap();
@@ -21,7 +25,7 @@ fn start(folder: &Path, limits: &str) -> Server {
         )
     };
     let anonymous = "[auth.anonymous]\npublish = [\"#\"]\nhear = [\"#\"]\n";
-    Server::with(&format!("[limits]\n{limits}{anonymous}{}{}", entry("ana"), entry("ben")))
+    format!("[limits]\n{limits}{anonymous}{}{}", entry("ana"), entry("ben"))
 }
 
 fn token(user: &str) -> String {
@@ -109,8 +113,6 @@ fn the_bytes_and_new_channels_of_a_user_are_counted_over_all_his_connections() {
     for channel in ["a", "b", "c"] {
         assert_eq!(first.ask(&format!(r#"{{"pub":"{channel}","data":1,"id":1}}"#))["ok"], 1);
     }
-    // A channel of another shard is counted when the connection next speaks.
-    assert_eq!(first.ask(r#"{"ping":1}"#)["pong"], 1);
     assert_eq!(second.ask(r#"{"pub":"d","data":1,"id":1}"#)["code"], "rate");
     assert_eq!(ben.ask(r#"{"pub":"e","data":1,"id":1}"#)["ok"], 1);
 
@@ -119,4 +121,29 @@ fn the_bytes_and_new_channels_of_a_user_are_counted_over_all_his_connections() {
     assert_eq!(first.receive()["code"], "rate");
     assert_eq!(second.ask(r#"{"ping":2}"#)["code"], "rate");
     assert_eq!(ben.ask(r#"{"ping":3}"#)["pong"], 3);
+}
+
+#[test]
+fn new_channels_of_a_user_are_bound_wherever_they_live() {
+    let folder = tempfile::tempdir().unwrap();
+    let limits = "user_channels_per_minute = 3\nrate_burst = \"60s\"\n";
+    let server = Server::on_shards(4, &config(folder.path(), limits));
+    let mut ben = known(&server, "ben");
+    for channel in ["x", "y", "z"] {
+        assert_eq!(ben.ask(&format!(r#"{{"pub":"{channel}","data":1,"id":1}}"#))["ok"], 1);
+    }
+
+    // What is there already takes nothing away, on whatever shard it is; and of what is new each connection asks for
+    // one, and then says nothing more.
+    let mut connections: Vec<Lines> = (0..16).map(|_| known(&server, "ana")).collect();
+    for (lines, channel) in connections.iter_mut().zip(["x", "y", "z"].iter().cycle()) {
+        assert_eq!(lines.ask(&format!(r#"{{"sub":"{channel}","id":1}}"#))["ok"], 1);
+    }
+    let made = connections.iter_mut().enumerate().filter_map(|(n, lines)| {
+        let answer = lines.ask(&format!(r#"{{"sub":"new/{n}","id":2}}"#));
+        assert!(answer["ok"] == 2 || answer["code"] == "rate", "{answer}");
+        (answer["ok"] == 2).then_some(n)
+    });
+
+    assert_eq!(made.collect::<Vec<_>>(), [0, 1, 2]);
 }

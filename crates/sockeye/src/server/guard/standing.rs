@@ -23,8 +23,10 @@ pub(crate) struct Standing {
     messages: Bucket,
     bytes: Bucket,
     channels: Bucket,
-    /// How many channels it was last allowed to create.
+    /// How many channels it was last allowed to create, with those that were reserved then.
     allowed: u32,
+    /// How many of these were taken from the buckets.
+    charged: u32,
     pace: Pace,
     /// It was over for the last time: it is to be told farewell.
     is_over: bool,
@@ -41,6 +43,7 @@ impl Standing {
             bytes: Bucket::default(),
             channels: Bucket::default(),
             allowed: 0,
+            charged: 0,
             pace: Pace::default(),
             is_over: false,
         }
@@ -121,19 +124,21 @@ impl Standing {
         }
     }
 
-    /// Counts the channels that were created since the last allowance. `is_gone` counts what is reserved too, for it will not
-    /// be told any more whether that was needed.
-    pub(crate) fn settle_creations(&mut self, left: Option<Creations>, is_gone: bool, now: Now) {
+    /// Counts the channels that were created since the allowance, and those that may be by what other shards have not
+    /// answered: others who share a bucket must not have the same ones. What turns out not to be needed is given back.
+    pub(crate) fn settle_creations(&mut self, left: Option<Creations>, now: Now) {
         let Some(left) = left else { return };
-        let kept = left.left + if is_gone { 0 } else { left.reserved };
-        let created = self.allowed.saturating_sub(kept);
-        if created == 0 {
+        let (before, charged) = (self.charged, self.allowed.saturating_sub(left.left));
+        if charged == before {
             return;
         }
-        self.allowed -= created;
+        self.charged = charged;
         let guard = Arc::clone(&self.guard);
         self.each_of_channels(|rate, bucket, limit| {
-            bucket.spend(rate, created.into(), now.ms);
+            if charged < before {
+                return bucket.give_back(rate, (before - charged).into(), now.ms);
+            }
+            bucket.spend(rate, (charged - before).into(), now.ms);
             if bucket.available(rate, now.ms) == 0 {
                 guard.counts.add(limit, Outcome::Spent);
             }
@@ -195,18 +200,18 @@ impl Meter for Standing {
     }
 
     fn creations(&mut self, left: Option<Creations>, now: Now) -> Option<Creations> {
-        self.settle_creations(left, false, now);
+        self.settle_creations(left, now);
         let reserved = left.map_or(0, |left| left.reserved);
         let mut tightest: Option<Creations> = None;
         self.each_of_channels(|rate, bucket, _| {
             let left = u32::try_from(bucket.available(rate, now.ms)).unwrap_or(u32::MAX);
             let retry_ms = u32::try_from(bucket.next_in_ms(rate, now.ms)).unwrap_or(u32::MAX);
-            let left = left.saturating_sub(reserved);
             if tightest.is_none_or(|tightest| (left, tightest.retry_ms) < (tightest.left, retry_ms)) {
                 tightest = Some(Creations { left, reserved, retry_ms });
             }
         });
-        self.allowed = tightest.map_or(0, |tightest| tightest.left + reserved);
+        self.allowed = tightest.map_or(0, |tightest| tightest.left.saturating_add(reserved));
+        self.charged = reserved;
         tightest
     }
 }
