@@ -1,7 +1,6 @@
 //! What shards show each other: the figures of each, so that any of them can tell those of the whole server.
 //!
-//! A shard puts its figures up when they have changed, at most every `figures_interval_ms`, and once more before it
-//! waits. Deliberately absent: anything that a connection's path would have to look at.
+//! A shard puts its figures up when they have changed, by whatever it was, at most every `figures_interval_ms`. Deliberately absent: anything that a connection's path would have to look at.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -391,6 +391,7 @@ impl<K: Kernel> Shard<K> {
     fn handle_timers(&mut self) {
         let mut due = std::mem::take(&mut self.due);
         self.desk.wheel.expire(self.desk.now.ms, &mut due);
+        let mut has_news = !due.is_empty();
         for token in due.drain(..) {
             if token >= LISTENER_TOKENS {
                 self.desk.ready.push_back(token);
@@ -402,10 +403,12 @@ impl<K: Kernel> Shard<K> {
         self.handle_datagram_timers();
         if self.desk.hub.poll_timeout().is_some_and(|due_ms| due_ms <= self.desk.now.ms) {
             self.desk.hub.handle_timeout(self.desk.now);
+            has_news = true;
         }
         if self.next_stats_ms <= self.desk.now.ms {
             self.next_stats_ms = self.desk.now.ms + self.desk.server_limits.stats_interval_ms;
-            self.desk.figures.datagrams_lost = self.kernel.datagrams_lost();
+            let lost = self.kernel.datagrams_lost();
+            has_news |= std::mem::replace(&mut self.desk.figures.datagrams_lost, lost) != lost;
             self.refresh_identities();
             self.publish_stats();
             let Desk { chronicle, hub, now, .. } = &mut self.desk;
@@ -413,6 +416,7 @@ impl<K: Kernel> Shard<K> {
                 chronicle.begin_second(hub, *now);
             }
         }
+        self.has_news |= has_news && !self.exchange.is_alone();
         if self.has_news && self.next_show_ms <= self.desk.now.ms {
             self.show_figures();
         }

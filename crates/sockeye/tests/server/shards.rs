@@ -390,3 +390,20 @@ fn a_raw_socket_on_another_shard_is_told_its_end_in_a_drain() {
     }
     assert_eq!(server.wait().code(), Some(0));
 }
+
+#[test]
+fn a_shard_shows_what_time_alone_has_changed_on_it() {
+    let server = Server::on_shards(2, "[limits]\nfirst_byte_timeout = \"200ms\"\n");
+    let mut placed = Placed::on(&server, 2);
+    let mut watch = Http::over(placed.stream(0));
+    assert_eq!(watch.ask("GET", "/healthz", &[], b"").status, 200);
+
+    let mut silent = placed.stream(1);
+    assert_eq!(silent.read_rest(), b"");
+
+    let closed = r#"sockeye_connections_closed_total{protocol="unknown""#;
+    server.wait_until("its end is seen from the other shard", |_| {
+        let page = watch.ask("GET", "/metrics", &[], b"").text();
+        page.lines().any(|line| line.starts_with(closed) && !line.ends_with(" 0"))
+    });
+}
