@@ -128,7 +128,7 @@ impl Server {
     /// Handles one datagram of one peer. What is said, and to whom.
     fn receive(&mut self, peer: usize, text: &[u8]) -> Vec<(usize, Vec<u8>)> {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, peer as u16));
-        let source = Source { socket: 0, peer: PeerAddress::Ip(address) };
+        let source = Source { socket: 0, local: None, peer: PeerAddress::Ip(address) };
         let mut cx = Context {
             hub: &mut self.hub,
             now: self.now,

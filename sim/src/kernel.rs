@@ -23,7 +23,7 @@ use sockeye::server::Letter;
 use sockeye::server::ciphertext::Ciphertext;
 use sockeye::server::kernel::{Accepted, Event, LISTENER_TOKENS, Stream};
 use sockeye_gateway::Transport;
-use sockeye_gateway::mail::{PeerAddress, Source};
+use sockeye_gateway::mail::Source;
 use sockeye_hub::Now;
 
 use crate::dice::Dice;
@@ -498,7 +498,7 @@ impl sockeye::server::Kernel for SimKernel {
         Err(io::ErrorKind::WouldBlock.into())
     }
 
-    fn send_datagrams(&mut self, _socket: usize, _letters: &[(&PeerAddress, &[u8])]) -> io::Result<usize> {
+    fn send_datagrams(&mut self, _socket: usize, _letters: &[(&Source, &[u8])]) -> io::Result<usize> {
         Err(io::ErrorKind::WouldBlock.into())
     }
 

@@ -64,7 +64,7 @@ impl Flow {
         while began.elapsed() < duration {
             let mut left = BURST;
             while left > 0 {
-                let batch = std::iter::repeat_n((to, &self.request[..]), left.min(BATCH_MAX));
+                let batch = std::iter::repeat_n((to, None, &self.request[..]), left.min(BATCH_MAX));
                 match sockeye_sys::datagram::send(&self.socket, batch) {
                     Ok(sent) => left -= sent,
                     Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}

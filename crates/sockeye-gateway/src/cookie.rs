@@ -65,8 +65,8 @@ impl CookieKey {
         if before.any(|minute| self.hash(source, minute) == given) { Proof::Aging } else { Proof::None }
     }
 
-    /// The address is written so that no two of them are the same text. The socket is not in it: whoever receives at an
-    /// address receives there from any of ours.
+    /// The address is written so that no two of them are the same text. Neither the socket nor our own address is in it:
+    /// what is proved is that somebody receives at his address, and he receives there from any of ours.
     fn hash(&self, source: &Source, minute: u64) -> u64 {
         let mut hash = SipHash::new(self.0);
         hash.write_u64(minute);
@@ -176,7 +176,7 @@ mod tests {
     }
 
     fn source(address: &str) -> Source {
-        Source { socket: 0, peer: PeerAddress::Ip(address.parse().expect("an address")) }
+        Source { socket: 0, local: None, peer: PeerAddress::Ip(address.parse().expect("an address")) }
     }
 
     #[test]
@@ -216,18 +216,18 @@ mod tests {
         let cookie = key.cookie(&mine, at(0));
         let cookie = std::str::from_utf8(&cookie).expect("digits");
 
-        let elsewhere = Source { socket: 3, ..mine.clone() };
+        let elsewhere = Source { socket: 3, local: "192.0.2.9".parse().ok(), ..mine.clone() };
         assert_eq!(key.check(cookie, &elsewhere, at(0)), Proof::Fresh);
         for other in ["192.0.2.1:4001", "192.0.2.2:4000", "[::c000:201]:4000", "[::ffff:c000:201]:4000"] {
             assert_eq!(key.check(cookie, &source(other), at(0)), Proof::None, "{other}");
         }
         for name in [&b"/tmp/a"[..], b"/tmp/a\0", b"/tmp/ab", b""] {
-            let unix = Source { socket: 0, peer: PeerAddress::Unix(name.into()) };
+            let unix = Source { socket: 0, local: None, peer: PeerAddress::Unix(name.into()) };
             assert_eq!(key.check(cookie, &unix, at(0)), Proof::None);
             let named = key.cookie(&unix, at(0));
             let named = std::str::from_utf8(&named).expect("digits");
             assert_eq!(key.check(named, &unix, at(0)), Proof::Fresh);
-            let other = Source { socket: 0, peer: PeerAddress::Unix(b"/tmp/other"[..].into()) };
+            let other = Source { socket: 0, local: None, peer: PeerAddress::Unix(b"/tmp/other"[..].into()) };
             assert_eq!(key.check(named, &other, at(0)), Proof::None);
         }
         assert_eq!(CookieKey::new(1, 3).check(cookie, &mine, at(0)), Proof::None);

@@ -3,16 +3,19 @@
 //! Deliberately absent: a queue. What a socket does not take goes back to the session it is from, or is lost and
 //! counted, as datagrams are.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 
 use sockeye_hub::ClientId;
 
-/// The other end of a datagram, and the socket of ours on which it came.
+/// The other end of a datagram, and the end of ours at which it came: who asks two addresses of ours is two, since each
+/// answer comes from the address that was asked.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Source {
     /// Our socket, as the shell counts them.
     pub socket: u16,
+    /// Our address, where the socket has several and the shell knows which one was asked.
+    pub local: Option<IpAddr>,
     /// Who sent it, if that is true.
     pub peer: PeerAddress,
 }

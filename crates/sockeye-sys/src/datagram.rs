@@ -5,11 +5,13 @@
 
 use std::io;
 use std::mem::{self, MaybeUninit};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::ptr;
+
+use crate::packet_info::{Told, Wanted};
 
 /// The most datagrams of one call.
 pub const BATCH_MAX: usize = 64;
@@ -44,6 +46,8 @@ pub enum Peer<'a> {
 pub struct Received<'a> {
     /// Where it says that it came from.
     pub from: Peer<'a>,
+    /// The address of ours that it was sent to, where the inbox is told.
+    pub to: Option<IpAddr>,
     /// What stands in it, as far as it fits.
     pub bytes: &'a [u8],
     /// It was longer than the buffer.
@@ -58,11 +62,13 @@ pub struct Inbox {
     names: Box<[Name]>,
     pieces: Box<[libc::iovec]>,
     headers: Box<[libc::mmsghdr]>,
+    /// Where it is told which address of ours was asked: empty if it is not.
+    told: Box<[Told]>,
     /// How many the last call filled.
     filled: usize,
 }
 
-// SAFETY: the pointers in `pieces` and `headers` lead to memory that the same `Inbox` owns on the heap, where it stays
+// SAFETY: the pointers in `pieces` and `headers` (those to `told` among them) lead to memory that the same `Inbox` owns on the heap, where it stays
 // when the `Inbox` is moved to another thread. They are used by `receive` only, which needs the whole `Inbox`.
 unsafe impl Send for Inbox {}
 
@@ -81,6 +87,7 @@ impl Inbox {
             names: vec![name; count].into_boxed_slice(),
             pieces: vec![piece; count].into_boxed_slice(),
             headers: vec![header; count].into_boxed_slice(),
+            told: Box::default(),
             filled: 0,
         };
         let buffers = inbox.buffers.chunks_exact_mut(buffer_bytes + STAGGER_BYTES).map(<[u8]>::as_mut_ptr);
@@ -97,6 +104,21 @@ impl Inbox {
         inbox
     }
 
+    /// Makes one that is told which address of ours each datagram was sent to, by sockets that tell: see
+    /// [`tell_local`](crate::packet_info::tell_local). Each call costs more than without.
+    ///
+    /// # Panics
+    /// As [`Inbox::new`].
+    pub fn told_local(count: usize, buffer_bytes: usize) -> Self {
+        let mut inbox = Inbox::new(count, buffer_bytes);
+        inbox.told = vec![Told::default(); count].into_boxed_slice();
+        for (header, told) in inbox.headers.iter_mut().zip(&mut inbox.told) {
+            header.msg_hdr.msg_control = ptr::from_mut(told).cast();
+            header.msg_hdr.msg_controllen = mem::size_of::<Told>() as _;
+        }
+        inbox
+    }
+
     /// Receives what is there, at most `most` datagrams, without waiting. Returns how many came.
     ///
     /// # Errors
@@ -106,9 +128,15 @@ impl Inbox {
         for header in &mut self.headers[..self.filled] {
             header.msg_hdr.msg_namelen = NAME_BYTES;
         }
+        if !self.told.is_empty() {
+            for header in &mut self.headers[..self.filled] {
+                header.msg_hdr.msg_controllen = mem::size_of::<Told>() as _;
+            }
+        }
         self.filled = 0;
         // SAFETY: the descriptor is open while it is borrowed. Each of the `most` headers points to a name, a piece and,
-        // through it, a buffer that this inbox owns, with their true lengths; nobody else uses them during the call.
+        // through it, a buffer that this inbox owns, with their true lengths, and to what it is told in or to nothing;
+        // nobody else uses them during the call.
         let received = unsafe {
             libc::recvmmsg(
                 socket.as_fd().as_raw_fd(),
@@ -134,6 +162,7 @@ impl Inbox {
         let start = index * (self.buffer_bytes + STAGGER_BYTES);
         Received {
             from: peer(&self.names[index], name_bytes as usize),
+            to: self.told.get(index).and_then(|told| told.local(&header.msg_hdr)),
             bytes: &self.buffers[start..start + length],
             is_cut,
         }
@@ -221,21 +250,24 @@ fn name(peer: &Peer<'_>, name: &mut Name) -> io::Result<libc::socklen_t> {
     }
 }
 
-/// Sends datagrams, at most [`BATCH_MAX`], without waiting. Returns how many went out, from the first on.
+/// Sends datagrams, at most [`BATCH_MAX`], without waiting: each to whom, from which address of ours, and what. Where it
+/// is not said from which, the system chooses. Returns how many went out, from the first on.
 ///
 /// # Errors
 /// What kept the first of them: `WouldBlock` when the socket, or on Unix the receiver, takes none for the time being;
-/// otherwise the system's, about that one datagram. `InvalidInput` for an address that nothing can be sent to.
+/// otherwise the system's, about that one datagram. `InvalidInput` for an address that nothing can be sent to, or sent
+/// from any more.
 pub fn send<'a>(
     socket: &impl AsFd,
-    letters: impl Iterator<Item = (Peer<'a>, &'a [u8])>,
+    letters: impl Iterator<Item = (Peer<'a>, Option<IpAddr>, &'a [u8])>,
 ) -> io::Result<usize> {
     // Room that is filled as far as there are letters: zeroing all of it would cost more than sending one of them.
     let mut names = [const { MaybeUninit::<Name>::uninit() }; BATCH_MAX];
     let mut pieces = [const { MaybeUninit::<libc::iovec>::uninit() }; BATCH_MAX];
     let mut headers = [const { MaybeUninit::<libc::mmsghdr>::uninit() }; BATCH_MAX];
+    let mut controls = [const { MaybeUninit::<Wanted>::uninit() }; BATCH_MAX];
     let mut count = 0;
-    for (peer, bytes) in letters.take(BATCH_MAX) {
+    for (peer, from, bytes) in letters.take(BATCH_MAX) {
         // SAFETY: these are plain data of C, for which zero is a value.
         let (mut to, mut header): (Name, libc::mmsghdr) = unsafe { (mem::zeroed(), mem::zeroed()) };
         let name_bytes = match name(&peer, &mut to) {
@@ -249,6 +281,11 @@ pub fn send<'a>(
         header.msg_hdr.msg_namelen = name_bytes;
         header.msg_hdr.msg_iov = pieces[count].write(piece);
         header.msg_hdr.msg_iovlen = 1;
+        if let Some(wanted) = from.and_then(|local| Wanted::from_local(local, scope_of(&peer))) {
+            let (start, bytes) = controls[count].write(wanted).parts();
+            header.msg_hdr.msg_control = start;
+            header.msg_hdr.msg_controllen = bytes as _;
+        }
         headers[count].write(header);
         count += 1;
     }
@@ -256,8 +293,8 @@ pub fn send<'a>(
         return Ok(0);
     }
     // SAFETY: the descriptor is open while it is borrowed. The first `count` headers were written, and each points to a
-    // name and a piece on this stack, and through it to bytes that are borrowed for 'a; the call reads them, and writes
-    // lengths only.
+    // name and a piece on this stack, to a control message or none, and through the piece to bytes that are borrowed for
+    // 'a; the call reads them, and writes lengths only.
     let sent = unsafe {
         libc::sendmmsg(
             socket.as_fd().as_raw_fd(),
@@ -267,6 +304,14 @@ pub fn send<'a>(
         )
     };
     usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+}
+
+/// The interface that a peer's address names, or 0.
+fn scope_of(peer: &Peer<'_>) -> u32 {
+    match peer {
+        Peer::Ip(SocketAddr::V6(address)) => address.scope_id(),
+        _ => 0,
+    }
 }
 
 /// How many datagrams the kernel has dropped since the socket was made, because it was not read fast enough.
@@ -350,6 +395,62 @@ mod tests {
     }
 
     #[test]
+    fn who_asks_one_of_many_addresses_is_answered_from_that_one() {
+        let asked = ["127.0.0.1", "127.0.0.2", "127.0.0.1", "127.3.2.1"];
+        for (any, addresses) in [("0.0.0.0:0", &asked[..]), ("[::]:0", &["::1", "127.0.0.2"])] {
+            let Ok(socket) = UdpSocket::bind(any) else { continue };
+            crate::packet_info::tell_local(&socket).expect("it can be told");
+            let port = socket.local_addr().expect("bound").port();
+            let ask = |address: &&str| {
+                let to = SocketAddr::new(address.parse().expect("an address"), port);
+                let family = if to.is_ipv4() { "127.0.0.1:0" } else { "[::1]:0" };
+                let asker = UdpSocket::bind(family).ok()?;
+                // Who is connected hears the address that it asked, and no other.
+                asker.connect(to).ok()?;
+                asker.send(address.as_bytes()).ok()?;
+                Some(asker)
+            };
+            let Some(askers) = addresses.iter().map(ask).collect::<Option<Vec<_>>>() else { continue };
+            let mut inbox = Inbox::told_local(8, 16);
+
+            // One alone first: the next call has to be told as much as this one.
+            let mut came = Vec::new();
+            for most in [1, 8] {
+                for index in 0..inbox.receive(&socket, most).unwrap_or(0) {
+                    let Received { from: Peer::Ip(from), to, bytes, .. } = inbox.get(index) else {
+                        panic!("UDP is spoken")
+                    };
+                    came.push((from, to, bytes.to_vec()));
+                }
+            }
+            let told: Vec<_> = came.iter().map(|(_, to, _)| to.expect("it is told").to_string()).collect();
+            let letters = came.iter().map(|(from, to, bytes)| (Peer::Ip(*from), *to, &bytes[..]));
+            let sent = send(&socket, letters).expect("there is room");
+
+            assert_eq!(told, addresses);
+            assert_eq!(sent, addresses.len());
+            for (asker, address) in askers.iter().zip(addresses) {
+                let mut buffer = [0; 16];
+                let length = asker.recv(&mut buffer).expect("it came");
+                assert_eq!(&buffer[..length], address.as_bytes());
+            }
+        }
+    }
+
+    #[test]
+    fn an_answer_from_an_address_that_is_not_ours_is_an_error_about_that_one() {
+        let socket = UdpSocket::bind("0.0.0.0:0").expect("a port");
+        let receiver = UdpSocket::bind("127.0.0.1:0").expect("a port");
+        let to = Peer::Ip(receiver.local_addr().expect("bound"));
+        let (ours, others) = ("127.0.0.9".parse().ok(), "192.0.2.1".parse().ok());
+        let letters = [(to, ours, &b"1"[..]), (to, others, b"2"), (to, None, b"3")];
+
+        assert_eq!(send(&socket, letters.into_iter()).expect("the first goes out"), 1);
+        assert!(send(&socket, letters[1..].iter().copied()).is_err());
+        assert_eq!(send(&socket, letters[2..].iter().copied()).expect("the last goes out"), 1);
+    }
+
+    #[test]
     fn many_are_sent_in_one_call_each_to_its_own() {
         let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
         let receivers: Vec<UdpSocket> =
@@ -357,7 +458,7 @@ mod tests {
         let texts: Vec<String> = (0..BATCH_MAX).map(|index| format!("letter {index}")).collect();
         let addresses = receivers.iter().map(|receiver| receiver.local_addr().expect("bound"));
 
-        let letters = addresses.zip(&texts).map(|(address, text)| (Peer::Ip(address), text.as_bytes()));
+        let letters = addresses.zip(&texts).map(|(address, text)| (Peer::Ip(address), None, text.as_bytes()));
         let sent = send(&socket, letters).expect("there is room");
 
         assert_eq!(sent, BATCH_MAX);
@@ -389,7 +490,7 @@ mod tests {
         let socket = UnixDatagram::bind(&path).expect("a socket");
         let receiver = UnixDatagram::bind(&to).expect("a socket");
         let fill = || {
-            let letter = [(Peer::Unix(path_name(&to)), &[b'x'; 1_000][..])];
+            let letter = [(Peer::Unix(path_name(&to)), None, &[b'x'; 1_000][..])];
             while send(&socket, letter.into_iter()).is_ok() {}
             has_room(&socket).expect("it is told")
         };
@@ -426,10 +527,10 @@ mod tests {
         for (index, receiver) in [(0, &bound), (1, &named)] {
             let mut buffer = [0; 8];
             let peer = inbox.get(index).from;
-            assert_eq!(send(&socket, [(peer, &b"back"[..])].into_iter()).expect("it goes out"), 1);
+            assert_eq!(send(&socket, [(peer, None, &b"back"[..])].into_iter()).expect("it goes out"), 1);
             assert_eq!(receiver.recv(&mut buffer).expect("it came"), 4);
         }
-        let nobody = [(Peer::Unix(&[]), &b"x"[..])];
+        let nobody = [(Peer::Unix(&[]), None, &b"x"[..])];
         assert_eq!(
             send(&socket, nobody.into_iter()).expect_err("nobody").kind(),
             io::ErrorKind::InvalidInput

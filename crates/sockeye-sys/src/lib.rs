@@ -5,6 +5,7 @@
 
 pub mod datagram;
 pub mod descriptor;
+pub mod packet_info;
 pub mod process;
 pub mod ring;
 pub mod socket;

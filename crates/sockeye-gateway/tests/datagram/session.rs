@@ -23,6 +23,25 @@ fn a_subscriber_proves_its_address_and_hears() {
 }
 
 #[test]
+fn who_subscribes_at_two_of_our_addresses_hears_from_each() {
+    let mut world = World::new();
+    let ends: Vec<Source> = ["192.0.2.7", "192.0.2.8"]
+        .map(|local| Source { local: local.parse().ok(), ..source("192.0.2.1:4000") })
+        .into();
+    let cookie = world.subscribe(&ends[0], "a");
+
+    // One proof is good for both: it is of the peer.
+    let answer = world.receive(&ends[1], format!(r#"{{"sub":"a","id":2,"cookie":"{cookie}"}}"#));
+    let heard = world.receive(&source("192.0.2.2:1"), r#"{"pub":"a","data":"hi"}"#);
+
+    assert_eq!(answer[0].0, ends[1]);
+    let mut heard: Vec<&Source> = heard.iter().map(|(to, _)| to).collect();
+    heard.sort();
+    assert_eq!(heard, ends.iter().collect::<Vec<_>>());
+    assert_eq!(world.datagrams.sessions(), 2);
+}
+
+#[test]
 fn a_cookie_that_is_not_good_is_answered_by_one_that_is() {
     let mut world = World::new();
     let (ear, thief) = (source("192.0.2.1:4000"), source("192.0.2.1:4001"));
@@ -212,7 +231,7 @@ fn a_publisher_is_answered_when_another_shard_has() {
 #[test]
 fn who_is_not_bound_publishes_and_is_never_answered() {
     let mut world = World::new();
-    let unnamed = Source { socket: 0, peer: PeerAddress::Unnamed };
+    let unnamed = Source { socket: 0, local: None, peer: PeerAddress::Unnamed };
 
     for text in [r#"{"pub":"a","data":1,"id":1}"#, r#"{"sub":"a"}"#, r#"{"ping":1}"#, r#"{"hello":1,"id":1}"#]
     {

@@ -146,7 +146,11 @@ pub(crate) fn cookie_in(letters: &[Letter]) -> Option<String> {
 }
 
 pub(crate) fn source(address: &str) -> Source {
-    Source { socket: 0, peer: PeerAddress::Ip(address.parse::<SocketAddr>().expect("an address")) }
+    Source {
+        socket: 0,
+        local: None,
+        peer: PeerAddress::Ip(address.parse::<SocketAddr>().expect("an address")),
+    }
 }
 
 pub(crate) fn texts(letters: &[Letter]) -> Vec<&str> {

@@ -2,7 +2,7 @@
 //!
 //! UDP is received on the port of every TCP address, unless the configuration says otherwise, and wherever a `udp:`
 //! address says so. Deliberately absent: connected sockets. One socket hears all peers, and its answers come from the
-//! address that they asked.
+//! address that they asked: a socket that is bound to all addresses of the host is told which one that was.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,6 +11,7 @@ use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 
 use socket2::{Domain, Protocol, Socket, Type};
+use sockeye_sys::packet_info;
 
 use super::listen::{
     ListenError, Listening, Order, UnixFile, check, ipv4_besides, is_passed, listen_beside, listen_each,
@@ -67,6 +68,11 @@ impl DatagramSocket {
         }
     }
 
+    /// Whether it is bound to no address in particular, so that it is told with each datagram which one was asked.
+    pub(super) fn has_many_addresses(&self) -> bool {
+        self.socket_address().is_some_and(is_any)
+    }
+
     /// See [`Listening::address_of_both_families`].
     pub(super) fn address_of_both_families(&self) -> Option<String> {
         match self {
@@ -84,7 +90,11 @@ impl DatagramSocket {
     pub(super) fn passed_udp(socket: std::net::UdpSocket, limits: &ServerLimits) -> io::Result<Self> {
         let socket = Socket::from(socket);
         set_options(&socket, limits)?;
-        Ok(DatagramSocket::PassedUdp(mio::net::UdpSocket::from_std(socket.into())))
+        let socket = std::net::UdpSocket::from(socket);
+        if is_any(socket.local_addr()?) {
+            packet_info::tell_local(&socket)?;
+        }
+        Ok(DatagramSocket::PassedUdp(mio::net::UdpSocket::from_std(socket)))
     }
 
     /// The same again for another shard, where that can be: the kernel keeps a peer on one of them. What cannot be
@@ -218,11 +228,19 @@ fn bind_udp(address: SocketAddr, limits: &ServerLimits, order: Order) -> io::Res
         socket.set_only_v6(true)?;
     }
     set_options(&socket, limits)?;
+    if is_any(address) {
+        packet_info::tell_local(&socket)?;
+    }
     // As TCP listeners do: the first one binds as if it were alone, so that two servers cannot share a port unknowingly.
     socket.set_reuse_port(order == Order::Later)?;
     socket.bind(&address.into())?;
     socket.set_reuse_port(order != Order::Only)?;
     Ok(mio::net::UdpSocket::from_std(socket.into()))
+}
+
+/// Whether an address is all of the host's: without being told, the system answers from whichever it likes.
+fn is_any(address: SocketAddr) -> bool {
+    address.ip().to_canonical().is_unspecified()
 }
 
 fn bind_unix(path: &Path, limits: &ServerLimits) -> io::Result<UnixDatagramSocket> {

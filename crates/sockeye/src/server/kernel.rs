@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use sockeye_gateway::Transport;
-use sockeye_gateway::mail::{PeerAddress, Source};
+use sockeye_gateway::mail::Source;
 use sockeye_hub::Now;
 
 use super::ciphertext::Ciphertext;
@@ -89,12 +89,12 @@ pub trait Kernel {
         each: &mut dyn FnMut(&Source, &[u8], bool),
     ) -> io::Result<usize>;
 
-    /// Sends datagrams, as many as it takes. Returns how many, from the first on.
+    /// Sends datagrams, as many as it takes, each from the address that was asked. Returns how many, from the first on.
     ///
     /// # Errors
     /// What kept the first of them: `WouldBlock` when the socket takes none for the time being, `ResourceBusy` when that
     /// one receiver does not; otherwise the system's, about that one datagram.
-    fn send_datagrams(&mut self, socket: usize, letters: &[(&PeerAddress, &[u8])]) -> io::Result<usize>;
+    fn send_datagrams(&mut self, socket: usize, letters: &[(&Source, &[u8])]) -> io::Result<usize>;
 
     /// Datagrams that were lost because the socket was not read fast enough, of all sockets, since the start.
     fn datagrams_lost(&self) -> u64 {

@@ -33,8 +33,12 @@ pub(super) struct MioKernel {
     events: Events,
     listeners: Vec<Listening>,
     datagram_sockets: Vec<DatagramSocket>,
-    /// Made when there is a datagram socket.
+    /// Made when there is a datagram socket that is bound to one address.
     inbox: Option<Inbox>,
+    /// Made when there is one that is bound to all of them, and is told which one was asked.
+    told_inbox: Option<Inbox>,
+    /// Which datagram sockets are.
+    have_many_addresses: Vec<bool>,
     shard: u16,
     inboxes: Arc<Inboxes<Socket>>,
     reserve: Arc<Reserve>,
@@ -87,11 +91,14 @@ impl MioKernel {
                 DatagramSocket::Unix(unix) => poll.registry().register(&mut unix.socket, token, interest)?,
             }
         }
-        let inbox =
-            (!datagram_sockets.is_empty()).then(|| Inbox::new(datagram::BATCH_MAX, datagram_bytes_max));
+        let have_many_addresses: Vec<bool> =
+            datagram_sockets.iter().map(DatagramSocket::has_many_addresses).collect();
+        let (one, many) = (have_many_addresses.contains(&false), have_many_addresses.contains(&true));
         Ok(MioKernel {
             datagram_sockets,
-            inbox,
+            inbox: one.then(|| Inbox::new(datagram::BATCH_MAX, datagram_bytes_max)),
+            told_inbox: many.then(|| Inbox::told_local(datagram::BATCH_MAX, datagram_bytes_max)),
+            have_many_addresses,
             poll,
             events: Events::with_capacity(EVENTS_MAX),
             listeners,
@@ -205,7 +212,9 @@ impl Kernel for MioKernel {
         most: usize,
         each: &mut dyn FnMut(&Source, &[u8], bool),
     ) -> io::Result<usize> {
-        let (Some(receiver), Some(inbox)) = (self.datagram_sockets.get(socket), &mut self.inbox) else {
+        let has_many = self.have_many_addresses.get(socket).is_some_and(|has_many| *has_many);
+        let inbox = if has_many { &mut self.told_inbox } else { &mut self.inbox };
+        let (Some(receiver), Some(inbox)) = (self.datagram_sockets.get(socket), inbox) else {
             return Err(io::ErrorKind::WouldBlock.into());
         };
         let received = inbox.receive(receiver, most)?;
@@ -216,22 +225,26 @@ impl Kernel for MioKernel {
                 Peer::Unix([]) => PeerAddress::Unnamed,
                 Peer::Unix(name) => PeerAddress::Unix(name.into()),
             };
-            each(&Source { socket: socket as u16, peer }, datagram.bytes, datagram.is_cut);
+            each(
+                &Source { socket: socket as u16, local: datagram.to, peer },
+                datagram.bytes,
+                datagram.is_cut,
+            );
         }
         Ok(received)
     }
 
-    fn send_datagrams(&mut self, socket: usize, letters: &[(&PeerAddress, &[u8])]) -> io::Result<usize> {
+    fn send_datagrams(&mut self, socket: usize, letters: &[(&Source, &[u8])]) -> io::Result<usize> {
         let Some(sender) = self.datagram_sockets.get(socket) else {
             return Err(io::ErrorKind::NotConnected.into());
         };
-        let letters = letters.iter().map(|(peer, bytes)| {
-            let peer = match peer {
+        let letters = letters.iter().map(|(to, bytes)| {
+            let peer = match &to.peer {
                 PeerAddress::Ip(address) => Peer::Ip(*address),
                 PeerAddress::Unix(name) => Peer::Unix(name),
                 PeerAddress::Unnamed => Peer::Unix(&[]),
             };
-            (peer, *bytes)
+            (peer, to.local, *bytes)
         });
         datagram::send(sender, letters).map_err(|error| {
             // Only Unix receivers can be full without our socket being so.

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use sockeye_gateway::CookieKey;
 use sockeye_gateway::datagram::Datagrams;
-use sockeye_gateway::mail::{Letter, Mail, PeerAddress};
+use sockeye_gateway::mail::{Letter, Mail, Source};
 use sockeye_hub::{Bye, ClientId};
 use tracing::debug;
 
@@ -181,8 +181,8 @@ impl<K: Kernel> Shard<K> {
         let mut at = 0;
         while at < letters.len() {
             let end = letters.len().min(at + BATCH_MAX);
-            let batch: Vec<(&PeerAddress, &[u8])> =
-                letters[at..end].iter().map(|letter| (&letter.to.peer, mail.text(letter))).collect();
+            let batch: Vec<(&Source, &[u8])> =
+                letters[at..end].iter().map(|letter| (&letter.to, mail.text(letter))).collect();
             let result = match self.kernel.send_datagrams(usize::from(socket), &batch) {
                 Ok(0) => Err(io::ErrorKind::WouldBlock.into()),
                 result => result,

@@ -1,7 +1,7 @@
 //! Datagrams from outside: proof, sessions, loss that is told, and a hundred thousand who lie about their address.
 
 use std::io::Write as _;
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Stdio};
 
@@ -108,6 +108,49 @@ fn who_is_not_bound_publishes_and_cannot_be_answered() {
 
     assert_eq!(ear.receive()["data"], "hi");
     wait_for(&server, "sockeye_datagrams_unanswered_total{protocol=\"unixgram\"}", |figure| figure == 1);
+}
+
+#[test]
+fn who_asks_one_of_many_addresses_is_answered_from_that_one() {
+    for (any, asked, local) in [
+        ("udp:0.0.0.0:0", "127.0.0.2", "127.0.0.1:0"),
+        ("tcp:0.0.0.0:0", "127.0.0.3", "127.0.0.1:0"),
+        // On loopback IPv6 has one address: that the family works at all is what is seen here.
+        ("udp:[::]:0", "::1", "[::1]:0"),
+    ] {
+        if UdpSocket::bind(local).is_err() {
+            continue;
+        }
+        let server = Server::with_flags(&["--open", "--listen", any]);
+        let port = port_of(&server, any.strip_suffix('0').unwrap());
+        let to = SocketAddr::new(asked.parse().unwrap(), port);
+
+        let mut gram = Grams::udp_between(local, to);
+        gram.send(r#"{"ping":1}"#);
+        assert_eq!(gram.receive(), r#"{"pong":1}"#, "{any}");
+        let mut gram = gram.prove();
+        gram.ask(r#"{"sub":"a","id":1}"#);
+        assert_eq!(gram.receive_value()["ok"], 1, "{any}");
+        let mut publisher = server.lines();
+        for n in 1..=200 {
+            publisher.ask(&format!(r#"{{"pub":"a","data":{n},"id":1}}"#));
+            assert_eq!(gram.receive_value()["data"], n, "{any}");
+        }
+        // Many in one call, to several who have asked several.
+        let second = format!("127.9.9.9:{port}").parse().unwrap();
+        if to.is_ipv4() {
+            let mut other = Grams::udp_between(local, second).prove();
+            other.ask(r#"{"sub":"a","id":1}"#);
+            assert_eq!(other.receive_value()["ok"], 1, "{any}");
+            for n in 1..=100 {
+                other.send(&format!(r#"{{"pub":"a","data":{n}}}"#));
+            }
+            for n in 1..=100 {
+                assert_eq!(other.receive_value()["data"], n, "{any}");
+                assert_eq!(gram.receive_value()["data"], n, "{any}");
+            }
+        }
+    }
 }
 
 #[test]
@@ -220,6 +263,13 @@ fn a_server_that_ends_in_the_middle_of_datagrams_is_an_early_end() {
         assert_eq!(ran.code, 8, "{kind} {ran:?}");
         assert!(ran.errors.contains(&address) && ran.errors.contains("the server has ended"), "{ran:?}");
     }
+}
+
+/// The port on which a server says that it listens, at the address that begins so.
+fn port_of(server: &Server, begin: &str) -> u16 {
+    let first: serde_json::Value = serde_json::from_str(&server.wait_for_log(|_| true)).unwrap();
+    let mut addresses = first["fields"]["listen"].as_array().expect("a list").iter();
+    addresses.find_map(|address| address.as_str()?.strip_prefix(begin)?.parse().ok()).expect("it is there")
 }
 
 /// What other shards have counted comes a moment later.

@@ -1,7 +1,7 @@
 //! A simple client of datagrams, over UDP or Unix, with the patience of the others. It answers nothing by itself.
 
 use std::io;
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::os::unix::net::UnixDatagram;
 
 use serde_json::Value;
@@ -33,8 +33,13 @@ impl Grams {
 
     /// From an address of one's own choice.
     pub(crate) fn udp_from(server: &Server, local: &str) -> Grams {
+        Grams::udp_between(local, server.tcp())
+    }
+
+    /// Between two addresses: nothing is heard that does not come from the one that was asked.
+    pub(crate) fn udp_between(local: &str, to: SocketAddr) -> Grams {
         let socket = UdpSocket::bind(local).unwrap();
-        socket.connect(server.tcp()).unwrap();
+        socket.connect(to).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         Grams { socket: Socket::Udp(socket), cookie: None }
     }

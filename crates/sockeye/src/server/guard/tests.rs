@@ -199,8 +199,11 @@ fn other_bounds_hold_at_once_and_close_nobody() {
 fn what_datagrams_say_without_proof_uses_up_nothing_of_an_address() {
     let guard = guard(|limits| limits.messages_per_second.address = 1);
     let mut gate = guard.datagram_gate().expect("a rate is bound");
-    let source =
-        |address: &str| Source { socket: 0, peer: PeerAddress::Ip(address.parse().expect("an address")) };
+    let source = |address: &str| Source {
+        socket: 0,
+        local: None,
+        peer: PeerAddress::Ip(address.parse().expect("an address")),
+    };
     let victim = source("192.0.2.1:1");
 
     let admitted = (0..100).filter(|_| gate.admits(&victim, 20, false, at(0))).count();
@@ -218,7 +221,12 @@ fn a_hundred_thousand_forged_senders_leave_boundedly_many_accounts() {
 
     for number in 0..100_000_u32 {
         let ip = std::net::Ipv4Addr::from(number + (1 << 24));
-        gate.admits(&Source { socket: 0, peer: PeerAddress::Ip((ip, 1).into()) }, 20, false, at(0));
+        gate.admits(
+            &Source { socket: 0, local: None, peer: PeerAddress::Ip((ip, 1).into()) },
+            20,
+            false,
+            at(0),
+        );
     }
 
     assert!(guard.senders.len() <= ACCOUNTS_IDLE_MAX, "{}", guard.senders.len());
