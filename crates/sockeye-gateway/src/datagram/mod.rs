@@ -20,6 +20,7 @@
 mod count;
 mod gram;
 mod lending;
+mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -39,6 +40,7 @@ use crate::request::{self, Objects};
 pub use count::{DatagramCounts, KindCounts};
 use gram::{cut, encode, make_fitting, too_large};
 use lending::Helper;
+use waiting::Waiting;
 
 /// Before its address is proved, a peer is sent at most so many times the bytes that it sent (RFC 9000, 8.1).
 pub const AMPLIFICATION_MAX: usize = 3;
@@ -57,6 +59,7 @@ pub struct Datagrams {
     /// Sessions whose socket takes nothing for the time being.
     blocked: BTreeSet<ClientId>,
     helpers: Vec<Helper>,
+    waiting: Waiting,
     scratch: Vec<u8>,
     counts: DatagramCounts,
     /// What is asked of rates, where any is configured.
@@ -71,6 +74,8 @@ struct Session {
     expires_ms: u64,
     /// When it is looked at, which is not later.
     due_ms: u64,
+    /// Under which number it stands among those who wait for other shards; 0: it does not.
+    in_flight: usize,
     /// What it is held to, if it is held to anything.
     meter: Option<Box<dyn SessionMeter>>,
 }
@@ -86,6 +91,7 @@ impl Datagrams {
             deadlines: BTreeSet::new(),
             blocked: BTreeSet::new(),
             helpers: Vec::new(),
+            waiting: Waiting::default(),
             scratch: Vec::new(),
             counts: DatagramCounts::default(),
             gate: None,
@@ -105,11 +111,6 @@ impl Datagrams {
     /// How many sessions there are.
     pub fn sessions(&self) -> usize {
         self.sessions.len()
-    }
-
-    /// How many datagrams may be handled before another shard has answered: the socket is not read beyond them.
-    pub fn room(&self, hub: &Hub, limits: &Limits) -> usize {
-        limits.requests_in_flight_max.saturating_sub(self.helpers_busy(hub))
     }
 
     /// Handles one datagram. `is_cut` says that it was longer than the buffer, and `input` is its beginning.
@@ -200,12 +201,18 @@ impl Datagrams {
         make_fitting(&mut request);
         let mut session = self.by_source.get(source).copied();
         if let Some(client) = session {
-            if cx.hub.closing(client).is_some() || cx.must_pause(client) {
+            // Who was told its end is not kept by going on.
+            if cx.hub.closing(client).is_some() {
                 self.counts.of(source.peer.kind()).dropped += 1;
                 return;
             }
             let session = self.sessions.get_mut(&client).expect("who has a source has a session");
             session.expires_ms = cx.now.ms + cx.limits.datagram_session_timeout_ms;
+            // It does not read its answers: what waits for other shards is left in the socket.
+            if cx.must_pause(client) {
+                self.counts.of(source.peer.kind()).dropped += 1;
+                return;
+            }
             if let Some(meter) = &mut session.meter {
                 let user = cx.hub.identity(client).and_then(|identity| identity.user.as_ref());
                 match meter.take(input_bytes, user, cx.now) {
@@ -248,7 +255,10 @@ impl Datagrams {
                     json::Object::open(out, "pong", Some(value.as_str())).str("cookie", text(&cookie)).end();
                 });
             }
-            request => carry_out(source, client, request, cx),
+            request => {
+                carry_out(source, client, request, cx);
+                self.charge(client, cx.hub);
+            }
         }
         self.take_said(source, Some(client), mail, cx);
     }
@@ -307,8 +317,10 @@ impl Datagrams {
         let expires_ms = cx.now.ms + cx.limits.datagram_session_timeout_ms;
         self.by_source.insert(source.clone(), client);
         let meter = self.gate.as_mut().map(|gate| gate.begin(source));
-        self.sessions
-            .insert(client, Session { source: source.clone(), expires_ms, due_ms: expires_ms, meter });
+        self.sessions.insert(
+            client,
+            Session { source: source.clone(), expires_ms, due_ms: expires_ms, in_flight: 0, meter },
+        );
         self.deadlines.insert((expires_ms, client));
         let counts = self.counts.of(source.peer.kind());
         counts.sessions += 1;
@@ -322,6 +334,7 @@ impl Datagrams {
         self.by_source.remove(&session.source);
         self.deadlines.remove(&(session.due_ms, client));
         self.blocked.remove(&client);
+        self.waiting.remove(session.in_flight, client);
         self.counts.of(session.source.peer.kind()).sessions -= 1;
         hub.disconnect(client);
     }

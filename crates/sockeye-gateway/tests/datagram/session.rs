@@ -198,9 +198,7 @@ fn a_drain_says_goodbye_to_every_session() {
 
 #[test]
 fn a_publisher_is_answered_when_another_shard_has() {
-    let shards = [0, 1].map(|index| ShardInfo { index, count: 2 });
-    let [mut here, mut there] = shards.map(|shard| World::with(Limits::default(), shard));
-    let away = (0..).map(|n| format!("c{n}")).find(|name| here.hub.home_of(name) == 1).expect("one is");
+    let ([mut here, mut there], [_, away]) = two_shards();
     let asked = here.limits.requests_in_flight_max;
 
     let mut letters = Vec::new();
@@ -210,13 +208,7 @@ fn a_publisher_is_answered_when_another_shard_has() {
     }
     assert_eq!(letters.len(), 0);
     assert_eq!(here.datagrams.room(&here.hub, &here.limits), 0);
-    while let Some((_, message)) = here.hub.poll_shard_output() {
-        there.hub.handle_shard(0, message, there.now);
-    }
-    while let Some((_, message)) = there.hub.poll_shard_output() {
-        here.hub.handle_shard(1, message, here.now);
-    }
-    here.flush();
+    exchange(&mut here, &mut there);
     letters = here.take();
 
     letters.sort();
@@ -226,6 +218,59 @@ fn a_publisher_is_answered_when_another_shard_has() {
         assert!(text.starts_with(&format!(r#"{{"ok":{},"#, address.port() - 1)), "{address} {text}");
     }
     assert_eq!(here.datagrams.room(&here.hub, &here.limits), asked);
+}
+
+#[test]
+fn no_more_is_read_than_the_busiest_session_may_ask() {
+    let ([mut here, mut there], [near, away]) = two_shards();
+    let [busy, other] = ["192.0.2.1:1", "192.0.2.1:2"].map(source);
+    let cookies = [&busy, &other].map(|source| here.subscribe(source, &near));
+    let max = here.limits.requests_in_flight_max;
+    let publish = |world: &mut World, source: &Source, cookie: &str, n: usize| {
+        let text = format!(r#"{{"pub":"{away}","data":1,"id":{n},"cookie":"{cookie}"}}"#);
+        assert_eq!(world.receive(source, text).len(), 0);
+    };
+    assert_eq!(here.datagrams.room(&here.hub, &here.limits), max);
+
+    for n in 1..=20 {
+        publish(&mut here, &other, &cookies[1], n);
+    }
+    assert_eq!(here.datagrams.room(&here.hub, &here.limits), max - 20);
+    for n in 1..=max {
+        assert_eq!(here.datagrams.room(&here.hub, &here.limits), max - 20.max(n - 1));
+        publish(&mut here, &busy, &cookies[0], n);
+    }
+    assert_eq!(here.datagrams.room(&here.hub, &here.limits), 0);
+
+    // The busiest ends: from there on the next one counts, as long as it waits.
+    here.pass(50_000);
+    here.receive(&other, format!(r#"{{"ping":1,"cookie":"{}"}}"#, cookies[1]));
+    here.pass(50_000);
+    assert_eq!(here.datagrams.sessions(), 1);
+    assert_eq!(here.datagrams.room(&here.hub, &here.limits), max - 20);
+    exchange(&mut here, &mut there);
+
+    assert_eq!(here.datagrams.room(&here.hub, &here.limits), max);
+    assert_eq!(here.take().iter().filter(|(to, _)| *to == other).count(), 20);
+    assert_eq!(there.hub.stats().published, max as u64 + 20);
+    assert_eq!(here.datagrams.counts().udp.dropped, 0);
+}
+
+#[test]
+fn a_session_lives_on_whose_requests_are_dropped() {
+    let ([mut here, _], [near, away]) = two_shards();
+    let ear = source("192.0.2.1:1");
+    let cookie = here.subscribe(&ear, &near);
+    for n in 1..=here.limits.requests_in_flight_max {
+        here.receive(&ear, format!(r#"{{"pub":"{away}","data":1,"id":{n},"cookie":"{cookie}"}}"#));
+    }
+
+    here.pass(50_000);
+    here.receive(&ear, format!(r#"{{"ping":1,"cookie":"{cookie}"}}"#));
+    assert_eq!(here.datagrams.counts().udp.dropped, 1);
+    here.pass(50_000);
+
+    assert_eq!(here.datagrams.sessions(), 1);
 }
 
 #[test]
@@ -239,4 +284,24 @@ fn who_is_not_bound_publishes_and_is_never_answered() {
     }
     assert_eq!(world.hub.stats().published, 1);
     assert_eq!(world.datagrams.counts().unix.unanswered, 4);
+}
+
+/// Two shards of one server, and for each a channel whose home it is.
+fn two_shards() -> ([World; 2], [String; 2]) {
+    let shards = [0, 1].map(|index| ShardInfo { index, count: 2 });
+    let worlds = shards.map(|shard| World::with(Limits::default(), shard));
+    let mut names = (0..).map(|n| format!("c{n}"));
+    let names = [0, 1].map(|home| names.find(|name| worlds[0].hub.home_of(name) == home).expect("one is"));
+    (worlds, names)
+}
+
+/// Has two shards say to each other what they have to say, and writes what comes of it on the first.
+fn exchange(here: &mut World, there: &mut World) {
+    while let Some((_, message)) = here.hub.poll_shard_output() {
+        there.hub.handle_shard(0, message, there.now);
+    }
+    while let Some((_, message)) = there.hub.poll_shard_output() {
+        here.hub.handle_shard(1, message, here.now);
+    }
+    here.flush();
 }

@@ -154,6 +154,29 @@ fn who_asks_one_of_many_addresses_is_answered_from_that_one() {
 }
 
 #[test]
+fn a_session_loses_nothing_of_what_it_publishes_to_channels_of_other_shards() {
+    const BURST: u64 = 200;
+    let server = Server::start();
+    let mut ear = server.lines();
+    let mut gram = Grams::udp(&server).prove();
+    gram.ask(r#"{"sub":"mine","id":1}"#);
+    assert_eq!(gram.receive_value()["ok"], 1);
+
+    // Wherever the session lives, some of these live on another shard.
+    for channel in 0..8 {
+        ear.ask(&format!(r#"{{"sub":"c{channel}","id":1}}"#));
+        for n in 1..=BURST {
+            gram.ask(&format!(r#"{{"pub":"c{channel}","data":{n},"id":{n}}}"#));
+        }
+        for n in 1..=BURST {
+            assert_eq!(ear.receive()["data"], n, "c{channel}");
+            assert_eq!(gram.receive_value()["ok"], n, "c{channel}");
+        }
+    }
+    wait_for(&server, "sockeye_datagrams_dropped_total{protocol=\"udp\"}", |figure| figure == 0);
+}
+
+#[test]
 fn a_drain_tells_sessions_when_to_come_back() {
     let mut server = Server::start();
     let (mut udp, mut unix) = (Grams::udp(&server).prove(), Grams::unix(&server).prove());
