@@ -33,7 +33,7 @@ pub(super) struct Post {
     /// Sockets that stand in the ready list.
     listed: Vec<bool>,
     /// Sockets that are not read, because too many of their requests wait for other shards.
-    paused: Vec<u64>,
+    paused: Vec<bool>,
     /// Something happened since the figures were told.
     has_news: bool,
 }
@@ -45,7 +45,8 @@ impl Post {
     pub(super) fn new(key: CookieKey, sockets: usize, guard: &Arc<Guard>) -> Self {
         let mut machine = Datagrams::new(key);
         machine.set_gate(guard.datagram_gate());
-        Post { machine, mail: Mail::new(), listed: vec![true; sockets], paused: Vec::new(), has_news: false }
+        let (listed, paused) = (vec![true; sockets], vec![false; sockets]);
+        Post { machine, mail: Mail::new(), listed, paused, has_news: false }
     }
 
     /// Goes on under the bounds that the guard has come to have.
@@ -90,7 +91,10 @@ impl<K: Kernel> Shard<K> {
         while !self.desk.draining {
             let room = self.post.machine.room(&self.desk.hub, &self.desk.limits);
             if room == 0 {
-                self.post.paused.push(token);
+                // Each edge of a socket that is not read comes here again.
+                if let Some(paused) = self.post.paused.get_mut(socket) {
+                    *paused = true;
+                }
                 return;
             }
             let most = room.min(left).min(BATCH_MAX);
@@ -136,9 +140,11 @@ impl<K: Kernel> Shard<K> {
 
     /// Another shard may have answered: sockets that waited for that are read on.
     pub(super) fn resume_datagrams(&mut self) {
-        if !self.post.paused.is_empty() && self.post.machine.room(&self.desk.hub, &self.desk.limits) > 0 {
-            for token in std::mem::take(&mut self.post.paused) {
-                self.list_datagrams(token);
+        if self.post.paused.contains(&true) && self.post.machine.room(&self.desk.hub, &self.desk.limits) > 0 {
+            for socket in 0..self.post.paused.len() {
+                if std::mem::take(&mut self.post.paused[socket]) {
+                    self.list_datagrams(DATAGRAM_TOKENS + socket as u64);
+                }
             }
         }
     }
