@@ -165,6 +165,35 @@ fn what_the_socket_does_not_take_is_said_later_in_order() {
 }
 
 #[test]
+fn the_very_first_answer_of_a_session_is_said_later_too() {
+    let mut world = World::new();
+    let ear = source("192.0.2.1:4000");
+    let cookie = world.cookie(&ear);
+
+    // What is said at once never waited for its client, and is put in front of all that does.
+    for (n, verb) in
+        [r#""hello":1,"token":"t","id":1"#, r#""past":"a","id":2"#, r#""sub":"a/#","id":3"#, r#""ping":4"#]
+            .into_iter()
+            .enumerate()
+    {
+        world.receive_unsent(&ear, &format!(r#"{{{verb},"cookie":"{cookie}"}}"#));
+        world.datagrams.unblock(0, &mut world.hub);
+        // So it stays however often the socket is full.
+        for _ in 0..=n {
+            world.flush();
+            world.refuse_letters();
+            world.datagrams.unblock(0, &mut world.hub);
+        }
+    }
+    world.flush();
+
+    let letters = world.take();
+    let begins = [r#"{"ok":1"#, r#"{"error":2"#, r#"{"ok":3"#, r#"{"pong":4"#];
+    assert_eq!(letters.len(), begins.len(), "{letters:?}");
+    assert!(letters.iter().zip(begins).all(|((_, text), begin)| text.starts_with(begin)), "{letters:?}");
+}
+
+#[test]
 fn sessions_are_bounded_and_the_next_is_told() {
     let mut world =
         World::with(Limits { datagram_sessions_max: 3, ..Limits::default() }, ShardInfo::single());
