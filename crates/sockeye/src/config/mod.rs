@@ -12,6 +12,7 @@ mod level;
 mod limit;
 mod listen;
 mod network;
+mod origin;
 mod reload;
 mod shards;
 mod tls;
@@ -199,14 +200,8 @@ impl Config {
                 return Err(ConfigError::whole("names", why));
             }
         }
-        for origin in &self.origins {
-            let host = origin.split_once("://").map(|(_, host)| host);
-            if host.is_none_or(|host| host.is_empty() || host.contains('/')) {
-                let why = format!(
-                    "{origin:?} is no origin: give scheme, host and port, as in https://chat.example"
-                );
-                return Err(ConfigError::whole("origins", why));
-            }
+        for origin in &mut self.origins {
+            *origin = origin::as_sent(origin).map_err(|why| ConfigError::whole("origins", why))?;
         }
         if !self.open
             && !self.auth.is_configured()

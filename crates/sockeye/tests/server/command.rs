@@ -371,6 +371,8 @@ fn a_mistake_is_named_with_what_is_allowed() {
         ("names = [\"chat.example:8080\"]", ["chat.example:8080", "port"]),
         ("origins = [\"app.example\"]", ["origins", "https://"]),
         ("origins = [\"https://app.example/\"]", ["origins", "https://app.example/"]),
+        ("origins = [\"ftp://app.example\"]", ["ftp://app.example", "http or https"]),
+        ("origins = [\"https://*.example\"]", ["origins", "https://*.example"]),
         ("open = 1", ["open", "true or false"]),
     ] {
         std::fs::write(&config, text).unwrap();

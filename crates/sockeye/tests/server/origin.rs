@@ -61,6 +61,18 @@ fn the_servers_own_page_and_listed_ones_may_use_it() {
 }
 
 #[test]
+fn an_origin_listed_with_its_default_port_is_the_one_that_browsers_send_without() {
+    let server = Server::with("origins = [\"https://chat.example:443\", \"http://plain.example:80\"]");
+
+    for origin in ["https://chat.example", "http://plain.example"] {
+        assert_eq!(server.ask("POST", "/ch/c", &[("Origin", origin)], b"x").status, 200, "{origin}");
+    }
+    for origin in ["http://chat.example", "https://plain.example"] {
+        server.ask("POST", "/ch/c", &[("Origin", origin)], b"x").refused(403, "denied");
+    }
+}
+
+#[test]
 fn a_foreign_name_is_refused_and_a_listed_one_is_not() {
     let server = Server::with("names = [\"inner.example\"]");
     let ask = |host: &str| server.ask("POST", "/ch/c", &[("Host", host)], b"x");

@@ -1,0 +1,83 @@
+//! A web origin as written, and as browsers send it.
+//!
+//! Deliberately absent: comparing it with a request's `Origin`, which the gateway does letter by letter, whatever their case.
+
+/// The origin as a browser sends it: without the port that its scheme has by default (RFC 6454, 6.2).
+pub(super) fn as_sent(written: &str) -> Result<String, String> {
+    let wrong =
+        || Err(format!("{written:?} is no origin: give scheme, host and port, as in https://chat.example"));
+    let Some((scheme, rest)) = written.split_once("://") else { return wrong() };
+    let scheme = scheme.to_ascii_lowercase();
+    let default_port = match scheme.as_str() {
+        "http" => 80,
+        "https" => 443,
+        _ => {
+            return Err(format!(
+                "{written:?} is no origin of a page: its scheme is http or https, as in https://chat.example"
+            ));
+        }
+    };
+    let (host, port) = match rest.rsplit_once(':') {
+        // The colons of an IPv6 address stand in brackets.
+        Some((host, port)) if !port.contains(']') => (host, Some(port)),
+        _ => (rest, None),
+    };
+    let is_odd =
+        |character: char| !character.is_ascii_alphanumeric() && !matches!(character, '-' | '_' | '.');
+    let is_address = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let is_host = match is_address {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => !host.is_empty() && !host.contains(is_odd),
+    };
+    if !is_host {
+        return wrong();
+    }
+    match port.map(str::parse::<u16>) {
+        None => Ok(format!("{scheme}://{host}")),
+        Some(Ok(port)) if port == default_port => Ok(format!("{scheme}://{host}")),
+        Some(Ok(port)) if port > 0 => Ok(format!("{scheme}://{host}:{port}")),
+        Some(_) => wrong(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_default_port_is_left_out_and_any_other_stays() {
+        for (written, sent) in [
+            ("https://chat.example:443", "https://chat.example"),
+            ("http://chat.example:80", "http://chat.example"),
+            ("http://chat.example:443", "http://chat.example:443"),
+            ("HTTPS://chat.example", "https://chat.example"),
+            ("https://[::1]:443", "https://[::1]"),
+            ("http://[::1]", "http://[::1]"),
+            ("http://localhost:8080", "http://localhost:8080"),
+        ] {
+            assert_eq!(as_sent(written).as_deref(), Ok(sent));
+        }
+    }
+
+    #[test]
+    fn what_no_page_comes_from_is_refused_by_name() {
+        for written in [
+            "",
+            "null",
+            "chat.example",
+            "ftp://chat.example",
+            "https://",
+            "https://:443",
+            "https://chat.example/",
+            "https://chat.example:0",
+            "https://chat.example:65536",
+            "https://chat.example:",
+            "https://ana@chat.example",
+            "https://*.example",
+            "https://[chat]",
+        ] {
+            let why = as_sent(written).expect_err(written);
+            assert!(why.contains(&format!("{written:?}")), "{why}");
+        }
+    }
+}
