@@ -7,6 +7,7 @@ mod auth;
 mod environment;
 mod file;
 mod guard;
+mod host_name;
 mod key;
 mod level;
 mod limit;
@@ -189,16 +190,7 @@ impl Config {
                 .map_err(|why| ConfigError::whole("listen", format!("{address}: {why}")))?;
         }
         for name in &self.names {
-            let is_odd = |character: char| character.is_whitespace() || character.is_control();
-            if name.is_empty()
-                || name.contains(is_odd)
-                || name.contains('/')
-                || name.contains(':') && !name.starts_with('[')
-            {
-                let why =
-                    format!("{name:?} is no host name: give it without scheme and port, as in chat.example");
-                return Err(ConfigError::whole("names", why));
-            }
+            host_name::check(name).map_err(|why| ConfigError::whole("names", why))?;
         }
         for origin in &mut self.origins {
             *origin = origin::as_sent(origin).map_err(|why| ConfigError::whole("origins", why))?;
@@ -295,7 +287,11 @@ impl Config {
         });
         Hosts {
             names: self.names.iter().cloned().chain(listened_names).collect(),
-            addresses: listening.iter().map(SocketAddr::ip).collect(),
+            addresses: listening
+                .iter()
+                .map(SocketAddr::ip)
+                .chain(self.names.iter().filter_map(|name| host_name::address(name)))
+                .collect(),
             any_address: listening.iter().any(|address| address.ip().is_unspecified()),
             any_name: self.auth.is_configured()
                 && (self.auth.anonymous.is_none()

@@ -102,6 +102,17 @@ fn a_foreign_name_is_refused_and_a_listed_one_is_not() {
 }
 
 #[test]
+fn an_address_may_be_listed_as_a_name() {
+    let server = Server::with("names = [\"192.0.2.7\", \"[2001:db8::7]\"]");
+    let ask = |host: &str| server.ask("POST", "/ch/c", &[("Host", host)], b"x");
+
+    for host in ["192.0.2.7", "192.0.2.7:80", "[2001:db8::7]:80"] {
+        assert_eq!(ask(host).status, 200, "{host}");
+    }
+    ask("192.0.2.8").refused(403, "denied");
+}
+
+#[test]
 fn a_unix_socket_asks_for_no_name() {
     let server = Server::start();
     let mut http = Http::over(server.connect_unix());
