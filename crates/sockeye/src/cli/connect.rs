@@ -77,7 +77,7 @@ impl Connect {
             self.hello.into_iter().map(|text| Message::text(text + line_end)).collect();
         for path in self.hello_file {
             let bytes = std::fs::read(&path).map_err(|error| {
-                Failure::new(ErrorKind::Usage, format!("cannot read {}: {error}", path.display()))
+                Failure::unreadable(&format!("--hello-file: cannot read {}", path.display()), &error)
             })?;
             hello.push(match String::from_utf8(bytes) {
                 Ok(text) => Message::text(text),

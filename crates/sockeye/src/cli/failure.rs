@@ -42,6 +42,15 @@ impl Failure {
         Failure { kind, message: message.to_string(), reader: Reader::Person }
     }
 
+    /// A file or variable that a flag names cannot be read.
+    pub(super) fn unreadable(flag: &str, error: &io::Error) -> Self {
+        let kind = match error.kind() {
+            io::ErrorKind::PermissionDenied => ErrorKind::Permission,
+            _ => ErrorKind::Usage,
+        };
+        Failure::new(kind, format!("{flag}: {error}"))
+    }
+
     /// The same for another reader of standard error.
     pub(super) fn to(self, reader: Reader) -> Self {
         Failure { reader, ..self }
@@ -121,6 +130,7 @@ impl From<ToolError> for Failure {
         let kind = match &error {
             ToolError::NameNotFound { .. } => ErrorKind::NameNotFound,
             ToolError::Unreachable { .. } => ErrorKind::Unreachable,
+            ToolError::Permission { .. } => ErrorKind::Permission,
             ToolError::TimedOut { .. } => ErrorKind::TimedOut,
             ToolError::Tls { .. } => ErrorKind::Tls,
             ToolError::Handshake { .. } | ToolError::Refused { .. } => ErrorKind::Refused,

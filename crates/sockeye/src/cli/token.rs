@@ -53,7 +53,7 @@ impl Token {
     pub(super) fn run(self) -> Result<(), Failure> {
         const SECRET_BYTES_MIN: usize = 32;
         let usage = |why: String| Failure::new(ErrorKind::Usage, why);
-        let secret = self.secret.read().map_err(|error| usage(format!("--secret: {error}")))?;
+        let secret = self.secret.read().map_err(|error| Failure::unreadable("--secret", &error))?;
         // The same bytes that the server takes: without the line end that an editor leaves.
         let secret = secret.as_text().map_or(secret.as_bytes(), str::as_bytes);
         if secret.len() < SECRET_BYTES_MIN {
@@ -101,8 +101,9 @@ impl Token {
 /// Reads the token that a client shows.
 pub(super) fn read(source: Option<&Source>) -> Result<Option<String>, Failure> {
     let Some(source) = source else { return Ok(None) };
-    let usage = |why: String| Failure::new(ErrorKind::Usage, format!("--token: {why}"));
-    let secret = source.read().map_err(|error| usage(error.to_string()))?;
+    let secret = source.read().map_err(|error| Failure::unreadable("--token", &error))?;
     let token = secret.as_text().map(str::trim).filter(|token| !token.is_empty());
-    Ok(Some(token.ok_or_else(|| usage(format!("{source} has no token in it")))?.to_owned()))
+    let token = token
+        .ok_or_else(|| Failure::new(ErrorKind::Usage, format!("--token: {source} has no token in it")))?;
+    Ok(Some(token.to_owned()))
 }

@@ -57,6 +57,12 @@ pub(super) async fn open(address: &Address) -> Result<Transport> {
                 io::ErrorKind::NotFound => {
                     Error::new(ErrorKind::Unreachable, address.shown(), "there is no such file")
                 }
+                io::ErrorKind::PermissionDenied => {
+                    let needed = if write || append { "write" } else { "read" };
+                    failed("cannot open the file")(error).with_hint(format!(
+                        "it takes {needed} permission, and search permission on the folders above"
+                    ))
+                }
                 _ => failed("cannot open the file")(error),
             })?;
             let (input, output) = if write || append {

@@ -231,6 +231,15 @@ impl Error {
         Error::new(ErrorKind::Usage, address.shown(), what)
     }
 
+    /// A file or variable that an option names cannot be read.
+    pub(super) fn unreadable(address: &Address, option: &str, error: &io::Error) -> Error {
+        let kind = match error.kind() {
+            io::ErrorKind::PermissionDenied => ErrorKind::Permission,
+            _ => ErrorKind::Usage,
+        };
+        Error::new(kind, address.shown(), format!("{option}: {error}"))
+    }
+
     pub(super) fn timed_out(address: impl fmt::Display, step: &str, bound: Duration) -> Error {
         let what = format!("{step} took longer than {} ms", bound.as_millis());
         let hint = "the peer may be overloaded, or something in between may drop what is sent; timeout=TIME waits longer";

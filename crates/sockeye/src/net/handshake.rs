@@ -184,7 +184,7 @@ pub(super) fn authority(at: &HostPort, scheme_port: u16) -> String {
 pub(super) fn authorization(address: &Address) -> Result<Option<(String, String)>> {
     let options = &address.options;
     let read = |option: &str, source: &crate::address::Source| {
-        let secret = source.read().map_err(|error| Error::usage(address, format!("{option}: {error}")))?;
+        let secret = source.read().map_err(|error| Error::unreadable(address, option, &error))?;
         let text = secret.as_text().map(str::to_owned);
         text.ok_or_else(|| Error::usage(address, format!("{option}: {source} is not UTF-8")))
     };

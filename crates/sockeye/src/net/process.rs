@@ -48,6 +48,8 @@ pub(super) fn start(address: &Address, environment: &[(String, String)]) -> Resu
             Error::new(ErrorKind::Unreachable, address.shown(), "cannot start it: there is no such command")
                 .with_hint("is it spelt right, and in PATH?")
         }
+        io::ErrorKind::PermissionDenied => Error::system(address.shown(), "cannot start the command", error)
+            .with_hint("it takes execute permission on the file, and search permission on the folders above"),
         _ => Error::system(address.shown(), "cannot start the command", error),
     })?;
     let pipes = child.stdin.take().zip(child.stdout.take());

@@ -170,7 +170,7 @@ fn own_certificate(
     let chain = certificates(address, "cert", file)?;
     // One file may hold both.
     let key_file = address.options.key.as_ref().unwrap_or(file);
-    let text = key_file.0.read().map_err(|error| unusable(address, "key", &error))?;
+    let text = key_file.0.read().map_err(|error| Error::unreadable(address, "key", &error))?;
     let key = PrivateKeyDer::from_pem_slice(text.as_bytes()).map_err(|_| {
         Error::usage(address, format!("key: {} has no private key in PEM", key_file.0))
             .with_hint("it begins with -----BEGIN PRIVATE KEY-----")
@@ -179,7 +179,7 @@ fn own_certificate(
 }
 
 fn certificates(address: &Address, option: &str, file: &File) -> Result<Vec<CertificateDer<'static>>> {
-    let text = file.0.read().map_err(|error| unusable(address, option, &error))?;
+    let text = file.0.read().map_err(|error| Error::unreadable(address, option, &error))?;
     let certificates: std::result::Result<Vec<_>, _> =
         CertificateDer::pem_slice_iter(text.as_bytes()).collect();
     match certificates {

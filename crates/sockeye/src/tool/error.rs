@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::address::Address;
+use crate::address::{Address, Base};
 use crate::net;
 
 /// Why a client did not do what it was asked.
@@ -24,6 +24,16 @@ pub enum ToolError {
     Unreachable {
         /// Where to.
         address: Address,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// Somebody may be there, and we may not go there.
+    #[error("{address}: no permission to connect ({source}): {needed}")]
+    Permission {
+        /// Where to.
+        address: Address,
+        /// What it takes.
+        needed: &'static str,
         /// The system's error.
         source: io::Error,
     },
@@ -100,4 +110,21 @@ pub enum ToolError {
         /// The system's error.
         source: io::Error,
     },
+}
+
+impl ToolError {
+    /// The system did not connect us.
+    pub(super) fn unconnected(address: &Address, source: io::Error) -> ToolError {
+        let address = address.clone();
+        if source.kind() != io::ErrorKind::PermissionDenied {
+            return ToolError::Unreachable { address, source };
+        }
+        let needed = match &address.base {
+            Base::Unix(_) | Base::UnixDatagram(_) => {
+                "it takes write permission on the socket file, and search permission on the folders above it"
+            }
+            _ => "does a firewall of this machine forbid it?",
+        };
+        ToolError::Permission { address, needed, source }
+    }
 }

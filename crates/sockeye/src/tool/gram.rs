@@ -47,7 +47,7 @@ impl Grams {
     /// # Errors
     /// Says which step failed, to which address, and what to try.
     pub(super) fn connect(address: &Address) -> Result<Grams, ToolError> {
-        let unreachable = |source| ToolError::Unreachable { address: address.clone(), source };
+        let unreachable = |source| ToolError::unconnected(address, source);
         if !address.layers.is_empty() || !address.options.is_empty() {
             let why = "layers and options are not spoken here: leave them out";
             return Err(ToolError::Unusable { address: address.clone(), why });
@@ -202,10 +202,12 @@ impl Grams {
 
     /// Nobody receives at the address, or not any more.
     fn without_receiver(&self, source: io::Error) -> ToolError {
-        let address = self.address.clone();
         match self.is_met {
-            true => ToolError::EndedEarly { address, why: format!("the server has ended ({source})") },
-            false => ToolError::Unreachable { address, source },
+            true => {
+                let why = format!("the server has ended ({source})");
+                ToolError::EndedEarly { address: self.address.clone(), why }
+            }
+            false => ToolError::unconnected(&self.address, source),
         }
     }
 

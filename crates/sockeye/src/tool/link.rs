@@ -84,7 +84,7 @@ impl Link {
     /// # Errors
     /// Says which step failed, to which address, and what to try.
     pub fn connect(address: &Address) -> Result<Link, ToolError> {
-        let unreachable = |source| ToolError::Unreachable { address: address.clone(), source };
+        let unreachable = |source| ToolError::unconnected(address, source);
         let unusable = |why| Err(ToolError::Unusable { address: address.clone(), why });
         if !address.layers.is_empty() || !address.options.given_beside(&secure::OPTIONS).is_empty() {
             return unusable(
@@ -342,11 +342,11 @@ fn connect_tcp(address: &Address, host: &str, port: u16) -> Result<TcpStream, To
     if last.kind() == io::ErrorKind::TimedOut {
         return Err(timed_out(address, "connecting"));
     }
-    Err(ToolError::Unreachable { address: address.clone(), source: last })
+    Err(ToolError::unconnected(address, last))
 }
 
 fn connect_tls(address: &Address, host: &str, port: u16) -> Result<Stream, ToolError> {
-    let unreachable = |source| ToolError::Unreachable { address: address.clone(), source };
+    let unreachable = |source| ToolError::unconnected(address, source);
     let tcp = connect_tcp(address, host, port)?;
     tcp.set_read_timeout(Some(CONNECT_TIMEOUT)).map_err(unreachable)?;
     let secure = Secure::shake_hands(address, host, tcp)?;

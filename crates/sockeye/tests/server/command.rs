@@ -376,6 +376,14 @@ fn a_mistake_is_named_with_what_is_allowed() {
         ("origins = [\"https://app.example/\"]", ["origins", "https://app.example/"]),
         ("origins = [\"ftp://app.example\"]", ["ftp://app.example", "http or https"]),
         ("origins = [\"https://*.example\"]", ["origins", "https://*.example"]),
+        ("limits.head_bytes_max = \"1B\"", ["limits.head_bytes_max", "1024B"]),
+        ("limits.headers_max = 1", ["limits.headers_max", "16"]),
+        ("limits.target_bytes_max = \"1B\"", ["limits.target_bytes_max", "256B"]),
+        ("limits.target_bytes_max = \"17KiB\"", ["limits.target_bytes_max", "limits.head_bytes_max"]),
+        ("limits.head_bytes_max = \"4KiB\"", ["limits.target_bytes_max", "limits.head_bytes_max"]),
+        ("[[channels]]\npattern = \"a\"\nkind = \"live\"\nmessages = 5", ["channels[0].messages", "live"]),
+        ("[[channels]]\npattern = \"a\"\nkind = \"live\"\nbytes = \"1KiB\"", ["channels[0].bytes", "live"]),
+        ("[[channels]]\npattern = \"a\"\nkind = \"live\"\nage = \"1h\"", ["channels[0].age", "live"]),
         ("open = 1", ["open", "true or false"]),
     ] {
         std::fs::write(&config, text).unwrap();
@@ -460,54 +468,80 @@ fn a_server_that_was_opened_serves_others_but_does_not_speak_of_itself() {
 
 #[test]
 fn a_missing_permission_is_named() {
-    let folder = tempfile::tempdir().unwrap();
-    let closed = folder.path().join("closed");
+    let Some(somebody) = Somebody::new() else { return };
+    let closed = somebody.folder.path().join("closed");
     std::fs::create_dir(&closed).unwrap();
     let config = closed.join("sockeye.toml");
     std::fs::write(&config, "").unwrap();
-    // Everybody may run this copy, wherever the build is.
-    let binary = folder.path().join("sockeye");
-    std::fs::copy(BINARY, &binary).unwrap();
-    let allow = |path: &std::path::Path, mode| {
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
-    };
-    allow(folder.path(), 0o755);
     allow(&closed, 0o555);
     allow(&config, 0o000);
-    let drops_to_nobody = rustix::process::geteuid().is_root();
-    let unprivileged = |arguments: &[&str]| {
-        let mut command = Command::new("setpriv");
-        if drops_to_nobody {
-            command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&binary);
-        } else {
-            command = Command::new(&binary);
-        }
-        finish(spawn(command.args(arguments), b""))
-    };
-    if drops_to_nobody && Command::new("setpriv").arg("--version").output().is_err() {
-        eprintln!("skipped: root may do everything, and there is no setpriv to become somebody else");
-        return;
-    }
 
-    let ran = unprivileged(&["serve", "--listen", &format!("unix:{}", closed.join("s.sock").display())]);
+    let ran = somebody.run(&["serve", "--listen", &format!("unix:{}", closed.join("s.sock").display())]);
     assert_eq!(ran.code, 10, "{ran:?}");
     assert!(
         ran.errors.contains("write permission") && ran.errors.contains(closed.to_str().unwrap()),
         "{ran:?}"
     );
-    let ran = unprivileged(&["serve", "--config", config.to_str().unwrap()]);
+    let ran = somebody.run(&["serve", "--config", config.to_str().unwrap()]);
     assert_eq!(ran.code, 10, "{ran:?}");
-    let naming = folder.path().join("naming.toml");
+    let naming = somebody.folder.path().join("naming.toml");
     for section in
         ["secrets = [\"file:SECRET\"]", "keys = [\"file:SECRET\"]", "token_files = [\"file:SECRET\"]"]
     {
         let section = section.replace("SECRET", config.to_str().unwrap());
         std::fs::write(&naming, format!("[auth]\n{section}\n")).unwrap();
-        let ran = unprivileged(&["check", "--config", naming.to_str().unwrap()]);
+        let ran = somebody.run(&["check", "--config", naming.to_str().unwrap()]);
         assert_eq!(ran.code, 10, "{ran:?}");
     }
     assert!(ran.errors.contains(config.to_str().unwrap()), "{ran:?}");
     allow(&closed, 0o755);
+}
+
+#[test]
+fn a_client_without_permission_is_told_so_and_not_that_nobody_listens() {
+    let Some(somebody) = Somebody::new() else { return };
+    let stream = somebody.folder.path().join("s.sock");
+    let datagram = somebody.folder.path().join("d.sock");
+    let file = somebody.folder.path().join("secret");
+    let _stream = std::os::unix::net::UnixListener::bind(&stream).unwrap();
+    let _datagram = std::os::unix::net::UnixDatagram::bind(&datagram).unwrap();
+    std::fs::write(&file, "0123456789abcdef0123456789abcdef").unwrap();
+    for path in [&stream, &datagram, &file] {
+        allow(path, 0o000);
+    }
+    let (stream, datagram) =
+        (format!("unix:{}", stream.display()), format!("unixgram:{}", datagram.display()));
+    let named = format!("file:{}", file.display());
+    let file = file.to_str().unwrap();
+    let listening = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let accepting = listening.local_addr().unwrap();
+
+    for arguments in [
+        &["pub", "--to", &stream, "c", "hi"][..],
+        &["sub", "--from", &stream, "c"],
+        &["pub", "--to", &datagram, "c", "hi"],
+        &["connect", &stream],
+    ] {
+        let ran = somebody.run(arguments);
+        assert_eq!(ran.code, 10, "{arguments:?} {ran:?}");
+        assert!(ran.errors.contains("write permission"), "{arguments:?} {ran:?}");
+        assert!(!ran.errors.contains("running"), "{arguments:?} {ran:?}");
+    }
+    for arguments in [
+        &["token", "--secret", &named][..],
+        &["pub", "--token", &named, "c", "hi"],
+        &["sub", "--token", &named, "c"],
+        &["connect", &named],
+        &["connect", "--hello-file", file, "tcp:127.0.0.1:1"],
+        &["connect", &format!("tls:127.0.0.1:1?ca={file}")],
+        &["connect", &format!("ws://{accepting}/#token={named}")],
+        &["sub", "--from", &format!("tls:{accepting}?ca={file}"), "c"],
+    ] {
+        let ran = somebody.run(arguments);
+        assert_eq!(ran.code, 10, "{arguments:?} {ran:?}");
+        assert!(ran.errors.contains(file), "{arguments:?} {ran:?}");
+        assert!(!ran.errors.contains("1024"), "{arguments:?} {ran:?}");
+    }
 }
 
 #[test]
@@ -526,4 +560,45 @@ fn the_log_for_people_names_where_to_go() {
     assert!(first.contains("listening") && first.contains("tcp:127.0.0.1:"), "{first}");
     let port = first.split("127.0.0.1:").nth(1).unwrap().split(' ').next().unwrap();
     assert!(second.contains(&format!("http://localhost:{port}/")), "{second}");
+}
+
+/// Somebody who may not do everything, with a copy of the binary that everybody may run, wherever the build is.
+struct Somebody {
+    folder: tempfile::TempDir,
+}
+
+impl Somebody {
+    /// `None` where root cannot become anybody else.
+    fn new() -> Option<Somebody> {
+        if Somebody::is_root() && Command::new("setpriv").arg("--version").output().is_err() {
+            eprintln!("skipped: root may do everything, and there is no setpriv to become somebody else");
+            return None;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        // By another process: a program that somebody has open for writing cannot be run, and what this one has open, the
+        // children of other tests have until they run theirs.
+        let copied = Command::new("cp").arg(BINARY).arg(folder.path().join("sockeye")).status().unwrap();
+        assert!(copied.success());
+        allow(folder.path(), 0o755);
+        Some(Somebody { folder })
+    }
+
+    fn is_root() -> bool {
+        rustix::process::geteuid().is_root()
+    }
+
+    fn run(&self, arguments: &[&str]) -> Ran {
+        let binary = self.folder.path().join("sockeye");
+        let mut command = Command::new("setpriv");
+        if Somebody::is_root() {
+            command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&binary);
+        } else {
+            command = Command::new(&binary);
+        }
+        finish(spawn(command.args(arguments), b""))
+    }
+}
+
+fn allow(path: &std::path::Path, mode: u32) {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
 }
