@@ -172,7 +172,7 @@ impl UnixName {
             return Err(if is_abstract {
                 "a name is missing: write unix:@name"
             } else {
-                "a path is missing: write unix:/run/sockeye.sock"
+                "a path is missing: write unix:/run/sockeye/sockeye.sock"
             });
         }
         // sockaddr_un has room for 108 bytes: the closing NUL of a path, the opening one of an abstract name included.

@@ -16,7 +16,7 @@ pub(crate) fn check_address(address: &Address) -> Result<(), String> {
         Base::Tcp(_) | Base::Udp(_) => Ok(()),
         Base::Unix(UnixName::Path(_)) | Base::UnixDatagram(UnixName::Path(_)) => Ok(()),
         Base::Unix(UnixName::Abstract(_)) => {
-            Err("the server listens on paths only: give one, such as unix:/run/sockeye.sock".into())
+            Err("the server listens on paths only: give one, such as unix:/run/sockeye/sockeye.sock".into())
         }
         Base::UnixDatagram(UnixName::Abstract(_)) => {
             Err("the server receives datagrams at paths only: give one, such as unixgram:/run/sockeye.dgram"
