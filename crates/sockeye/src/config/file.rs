@@ -80,7 +80,16 @@ pub(super) fn read(path: &Path) -> Result<Config, ConfigError> {
         why: error.to_string(),
     })?;
     let mut config = Config { listen_written: table.contains_key("listen"), ..Config::default() };
-    apply(&mut config, &table).map_err(|Fault { key, why }| ConfigError::Key { path: name, key, why })?;
+    apply(&mut config, &table).map_err(|Fault { key, why }| ConfigError::Key {
+        path: name.clone(),
+        key,
+        why,
+    })?;
+    // Absolute, so that an error names the file that was tried, and what is printed means the same elsewhere.
+    let whole = std::path::absolute(path).map_err(|source| ConfigError::Unreadable { path: name, source })?;
+    if let Some(folder) = whole.parent() {
+        super::path::resolve(&mut config, folder);
+    }
     Ok(config)
 }
 

@@ -14,6 +14,7 @@ mod limit;
 mod listen;
 mod network;
 mod origin;
+mod path;
 mod reload;
 mod shards;
 mod tls;

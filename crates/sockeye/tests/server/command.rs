@@ -545,6 +545,39 @@ fn a_client_without_permission_is_told_so_and_not_that_nobody_listens() {
 }
 
 #[test]
+fn paths_in_a_configuration_begin_in_its_folder_wherever_it_is_read_from() {
+    let folder = tempfile::tempdir().unwrap();
+    let (inner, elsewhere) = (folder.path().join("etc"), folder.path().join("elsewhere"));
+    std::fs::create_dir(&inner).unwrap();
+    std::fs::create_dir(&elsewhere).unwrap();
+    std::fs::write(inner.join("secret"), "0123456789abcdef0123456789abcdef").unwrap();
+    let check = |text: &str, path: &str| {
+        std::fs::write(inner.join("sockeye.toml"), text).unwrap();
+        let mut command = Command::new(BINARY);
+        finish(spawn(command.args(["check", "--config", path]).current_dir(&elsewhere), b""))
+    };
+    let good = "[auth]\nsecrets = [\"file:secret\"]\n";
+
+    for path in ["../etc/sockeye.toml", inner.join("sockeye.toml").to_str().unwrap()] {
+        let ran = check(good, path);
+        assert_eq!(ran.code, 0, "{ran:?}");
+    }
+    for (text, named) in [
+        ("[auth]\nkeys = [\"file:no.pem\"]", "etc/no.pem"),
+        ("[auth]\ntoken_files = [\"file:no/tokens.toml\"]", "etc/no/tokens.toml"),
+        ("[[auth.tokens]]\ntoken = \"file:no.token\"", "etc/no.token"),
+        ("[[tls.certificates]]\ncertificate = \"no.pem\"\nkey = \"no.key\"", "etc/no.pem"),
+    ] {
+        let ran = check(text, "../etc/sockeye.toml");
+        assert_eq!(ran.code, 2, "{ran:?}");
+        assert!(
+            ran.errors.contains(named) && ran.errors.contains(folder.path().to_str().unwrap()),
+            "{ran:?}"
+        );
+    }
+}
+
+#[test]
 fn the_log_for_people_names_where_to_go() {
     let mut child = Command::new(BINARY)
         .args(["serve", "--listen", "tcp:localhost:0"])
