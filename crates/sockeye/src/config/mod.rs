@@ -388,7 +388,7 @@ mod tests {
             ("[[channels]]\npattern = \"a\"\nmesages = 1", "did you mean \"messages\""),
             ("[tls]\nmode = \"requird\"", "\"optional\" or \"required\""),
             ("[tls]\nmode = \"required\"", "[[tls.certificates]]"),
-            ("[tls]\nclient_certificate = \"required\"", "tls.client_ca"),
+            ("[tls]\nclient_certificate = \"required\"", "tls.client_certificate"),
             ("[[tls.certificates]]\ncertificate = \"a.pem\"", "tls.certificates[0]"),
             ("[[tls.certificates]]\nkey = \"a\"\ncertificat = \"b\"", "did you mean \"certificate\""),
             ("deflate = \"on\"", "\"dedicated\" or \"off\""),

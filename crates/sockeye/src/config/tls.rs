@@ -134,8 +134,12 @@ impl TlsConfig {
             ));
         }
         if !self.is_on() && (self.client_ca.is_some() || self.client_certificate != ClientCertificate::None) {
+            let written = match self.client_ca {
+                Some(_) => "tls.client_ca",
+                None => "tls.client_certificate",
+            };
             return Err(ConfigError::whole(
-                "tls.client_ca",
+                written,
                 "is for TLS, and there is no certificate to speak it with: add [[tls.certificates]], or leave it out",
             ));
         }

@@ -371,6 +371,7 @@ fn a_mistake_is_named_with_what_is_allowed() {
         ("names = [\"chat.example.\"]", ["chat.example.", "without a dot at the end"]),
         ("names = [\"채팅.example\"]", ["채팅.example", "xn--"]),
         ("[tls]\nclient_ca = \"ca.pem\"", ["tls.client_ca", "no certificate"]),
+        ("[tls]\nclient_certificate = \"required\"", ["tls.client_certificate", "no certificate"]),
         ("names = [\"chat.example:8080\"]", ["chat.example:8080", "port"]),
         ("origins = [\"app.example\"]", ["origins", "https://"]),
         ("origins = [\"https://app.example/\"]", ["origins", "https://app.example/"]),
