@@ -213,6 +213,15 @@ fn read_rule(path: &str, value: &Value, default: &Rule) -> Result<Rule, Fault> {
             _ => return fault(key, unknown(name, &FIELDS)),
         }
     }
+    // A bound that would never be met is a mistake about the kind.
+    if rule.kind == RuleKind::Live
+        && let Some(name) = ["messages", "bytes", "age"].into_iter().find(|name| table.contains_key(*name))
+    {
+        return fault(
+            format!("{path}.{name}"),
+            "bounds a history, and a channel of kind \"live\" has none: leave it out, or write kind = \"kept\"",
+        );
+    }
     if rule.pattern.is_empty() {
         return fault(path, "has no pattern: add pattern = \"prices/#\"");
     }
@@ -320,14 +329,15 @@ pub(super) fn print(config: &Config) -> String {
         );
     }
     for rule in &config.rules {
-        let kind = if rule.kind == RuleKind::Live { "live" } else { "kept" };
-        let (bytes, age) = (print_bytes(rule.bytes), print_milliseconds(rule.age_ms));
         let pattern = Value::String(rule.pattern.clone());
+        let _ = write!(out, "\n[[channels]]\npattern = {pattern}\n");
+        if rule.kind == RuleKind::Live {
+            out.push_str("kind = \"live\"\n");
+            continue;
+        }
+        let (bytes, age) = (print_bytes(rule.bytes), print_milliseconds(rule.age_ms));
         let messages = rule.messages;
-        let _ = write!(
-            out,
-            "\n[[channels]]\npattern = {pattern}\nkind = \"{kind}\"\nmessages = {messages}\nbytes = \"{bytes}\"\nage = \"{age}\"\n"
-        );
+        let _ = write!(out, "kind = \"kept\"\nmessages = {messages}\nbytes = \"{bytes}\"\nage = \"{age}\"\n");
     }
     out
 }

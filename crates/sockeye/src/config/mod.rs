@@ -244,11 +244,44 @@ impl Config {
                 "must be less than limits.silence_timeout",
             ));
         }
+        self.check_heads()?;
         self.tls.check()?;
         for rule in self.rules.iter().chain([&self.default_rule]) {
             rule.check().map_err(|error| {
                 ConfigError::whole("channels", format!("pattern {:?}: {error}", rule.pattern))
             })?;
+        }
+        Ok(())
+    }
+
+    /// Checks that what clients send by themselves finds room in the head of a request.
+    fn check_heads(&self) -> Result<(), ConfigError> {
+        let connection = &self.connection;
+        if connection.head_bytes_max < HEAD_BYTES_MIN {
+            return Err(ConfigError::whole(
+                "limits.head_bytes_max",
+                format!(
+                    "is too little for a browser, which would always get 431: at least {HEAD_BYTES_MIN}B"
+                ),
+            ));
+        }
+        if connection.headers_max < HEADERS_MIN {
+            return Err(ConfigError::whole(
+                "limits.headers_max",
+                format!("is too little for a browser, which would always get 431: at least {HEADERS_MIN}"),
+            ));
+        }
+        if connection.target_bytes_max < TARGET_BYTES_MIN {
+            return Err(ConfigError::whole(
+                "limits.target_bytes_max",
+                format!("leaves no room for the names of channels: at least {TARGET_BYTES_MIN}B"),
+            ));
+        }
+        if connection.target_bytes_max > connection.head_bytes_max {
+            return Err(ConfigError::whole(
+                "limits.target_bytes_max",
+                "is greater than limits.head_bytes_max, of which the target is a part: set it to less, or the other to more",
+            ));
         }
         Ok(())
     }
@@ -300,6 +333,13 @@ impl Config {
         }
     }
 }
+
+/// The least that holds the head of a browser's WebSocket handshake, which has some 600 bytes without cookies.
+const HEAD_BYTES_MIN: usize = 1_024;
+/// The fewest header fields that hold the same: it has some 14.
+const HEADERS_MIN: usize = 16;
+/// The least that holds every path of the server's own, and a channel's name of usual length.
+const TARGET_BYTES_MIN: usize = 256;
 
 #[cfg(test)]
 mod tests {
