@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal as _};
 use std::time::Duration;
 
 use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 
 use super::Failure;
 use crate::address::unit::{parse_bytes, parse_milliseconds};
@@ -14,8 +15,8 @@ use crate::tool::{Frame, Rules, Show};
 /// How our stream and the peer are joined.
 #[derive(Clone, Debug, Args)]
 pub(super) struct Join {
-    /// How messages stand on our stream: raw, lines, nul, len32 (a length before each) or jsonl (loses nothing) [default: lines]
-    #[arg(long, value_name = "FRAME")]
+    /// How messages stand on our stream; len32 has a length before each, jsonl loses nothing [default: lines]
+    #[arg(long, value_name = "FRAME", value_parser = PossibleValuesParser::new(Frame::ALL.map(Frame::as_str)).try_map(|name| name.parse::<Frame>()))]
     frame: Option<Frame>,
     /// Send every message as text; what is not UTF-8 is refused
     #[arg(long, conflicts_with = "binary")]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 
 use super::Failure;
 use super::join::parse_time;
@@ -37,9 +38,9 @@ pub(super) struct Relay {
     /// Only from LEFT to RIGHT: what comes back is read and dropped
     #[arg(long)]
     one_way: bool,
-    /// How messages stand on the side that is a stream, where the other has messages: raw (bytes pass as they come),
-    /// lines, nul, len32 (a length before each) or jsonl (loses nothing) [default: raw]
-    #[arg(long, value_name = "FRAME")]
+    /// How messages stand on the side that is a stream, where the other has messages; raw passes bytes as they come, len32
+    /// has a length before each, jsonl loses nothing [default: raw]
+    #[arg(long, value_name = "FRAME", value_parser = PossibleValuesParser::new(Frame::ALL.map(Frame::as_str)).try_map(|name| name.parse::<Frame>()))]
     frame: Option<Frame>,
     /// Send as text what does not say whether it is (lines, datagrams); what is not UTF-8 is refused [default: binary]
     #[arg(long)]

@@ -24,18 +24,31 @@ pub enum Frame {
     Jsonl,
 }
 
+impl Frame {
+    /// Every framing.
+    pub const ALL: [Frame; 5] = [Frame::Raw, Frame::Lines, Frame::Nul, Frame::Len32, Frame::Jsonl];
+
+    /// Its name in flags.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Frame::Raw => "raw",
+            Frame::Lines => "lines",
+            Frame::Nul => "nul",
+            Frame::Len32 => "len32",
+            Frame::Jsonl => "jsonl",
+        }
+    }
+}
+
 impl FromStr for Frame {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "raw" => Ok(Frame::Raw),
-            "lines" => Ok(Frame::Lines),
-            "nul" => Ok(Frame::Nul),
-            "len32" => Ok(Frame::Len32),
-            "jsonl" => Ok(Frame::Jsonl),
-            _ => Err("write raw, lines, nul, len32 or jsonl".into()),
-        }
+        let found = Frame::ALL.into_iter().find(|frame| frame.as_str() == text);
+        found.ok_or_else(|| {
+            let names = Frame::ALL.map(Frame::as_str).join(", ");
+            format!("{text:?} is not a framing: write one of {names}")
+        })
     }
 }
 

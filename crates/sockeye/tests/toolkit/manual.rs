@@ -30,6 +30,26 @@ fn every_shell_completes_every_command() {
 }
 
 #[test]
+fn a_framing_is_completed_by_its_words_and_not_by_files() {
+    for (shell, offer) in [
+        ("bash", "compgen -W \"raw lines nul len32 jsonl\""),
+        ("zsh", ":FRAME:(raw lines nul len32 jsonl)"),
+        ("fish", "-a \"raw\\t''\nlines\\t''\nnul\\t''\nlen32\\t''\njsonl\\t''\""),
+    ] {
+        let script = said(&["completions", shell], b"");
+
+        assert!(script.matches(offer).count() >= 3, "{shell} does not offer {offer}");
+    }
+    for command in ["connect", "listen", "relay"] {
+        let help = said(&[command, "--help"], b"");
+        let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(help.contains("[possible values: raw, lines, nul, len32, jsonl]"), "{help}");
+        let ran = run(&[command, "--frame", "words", "tcp::1"], b"");
+        assert!(ran.code == 2 && ran.errors.contains("words") && ran.errors.contains("jsonl"), "{ran:?}");
+    }
+}
+
+#[test]
 fn shells_that_are_here_accept_their_script() {
     for (shell, arguments) in [("bash", &["-n"][..]), ("zsh", &["-n"]), ("fish", &["--no-execute"])] {
         if Command::new(shell).arg("-c").arg("true").stderr(Stdio::null()).status().is_err() {
