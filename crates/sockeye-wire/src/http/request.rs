@@ -242,8 +242,8 @@ pub fn parse_whole_head<'a>(head: &'a [u8], limits: &HeadLimits) -> Result<Reque
         headers,
         body,
         keep_alive: !facts.close && (minor > 0 || facts.keep_alive),
-        // RFC 9110, 10.1.1: an expectation in HTTP/1.0 is ignored.
-        expect_continue: facts.expect_continue && minor > 0 && body != Body::None,
+        // RFC 9110, 10.1.1: an expectation in HTTP/1.0 is ignored, and so is one of nothing that could be sent.
+        expect_continue: facts.expect_continue && minor > 0 && !matches!(body, Body::None | Body::Length(0)),
     })
 }
 

@@ -146,6 +146,7 @@ fn the_client_that_expects_is_told_to_continue() {
     assert!(expecting("HTTP/1.1", "Content-Length: 5\r\n"));
     assert!(expecting("HTTP/1.1", "Transfer-Encoding: chunked\r\n"));
     assert!(!expecting("HTTP/1.1", ""));
+    assert!(!expecting("HTTP/1.1", "Content-Length: 0\r\n"));
     assert!(!expecting("HTTP/1.0", "Content-Length: 5\r\n"));
 }
 
