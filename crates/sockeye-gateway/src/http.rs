@@ -262,15 +262,9 @@ impl Http {
             action if is_bodiless(&head) => action,
             action => {
                 // A body that nobody asked for is not read: the connection ends instead, since it must not be taken for the
-                // next request, or for frames.
+                // next request. (A handshake with a body was refused where it was read.)
                 self.manner.keep_alive = false;
-                match action {
-                    Action::Objects { .. } | Action::Echo { .. } | Action::Raw { .. } => {
-                        let why = "a request for a WebSocket has no body: send it without Content-Length";
-                        Action::Answer(Reply::error(Code::BadRequest, why))
-                    }
-                    action => action,
-                }
+                action
             }
         };
         if let Some(expires_ms) = expires_ms.filter(|_| action.lasts()) {

@@ -124,7 +124,10 @@ pub fn verify_upgrade<'a, V: AsRef<[u8]> + ?Sized + 'a>(
     }
     if has_body {
         // What follows the head would be a body to one reader and frames to another.
-        return refuse(BAD_REQUEST, "a request for a websocket has no body");
+        return refuse(
+            BAD_REQUEST,
+            "a request for a websocket has no body: send it without content-length and transfer-encoding",
+        );
     }
     // RFC 6455, 4.2.2: a version that is not spoken is answered by 426 and the one that is.
     if versions.get() != Some(b"13") {

@@ -90,6 +90,8 @@ fn a_request_that_breaks_a_rule_is_answered_by_400() {
         assert_eq!(outcome.map_err(|error| error.status), Err(400), "{headers:?}");
     }
     assert_eq!(verify_upgrade("POST", 1, REQUEST).map_err(|error| error.status), Err(400));
+    let why = verify_upgrade("GET", 1, twice("Content-Length", "5")).map_err(|error| error.why);
+    assert!(why.is_err_and(|why| why.contains("no body") && why.contains("without content-length")));
 }
 
 #[test]
