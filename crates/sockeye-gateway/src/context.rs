@@ -87,13 +87,15 @@ impl Context<'_> {
         self.hub.count_work(REQUEST_WORK + bytes / BYTES_PER_WORK);
     }
 
-    /// Says whether no more input may be handled now: the client has to read its answers, or another shard to answer,
-    /// or it is the turn of others.
+    /// Says whether no more input may be handled now: the client has to be waited for, or it is the turn of others.
     #[inline]
     pub(crate) fn must_pause(&self, client: ClientId) -> bool {
-        if self.hub.is_work_done() {
-            return true;
-        }
+        self.hub.is_work_done() || self.must_wait(client)
+    }
+
+    /// Says whether the client has to read its answers, or another shard to answer, before it may ask more.
+    #[inline]
+    pub(crate) fn must_wait(&self, client: ClientId) -> bool {
         if self.hub.is_idle(client) {
             return self.out.len() > self.limits.answers_bytes_max;
         }

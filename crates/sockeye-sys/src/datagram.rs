@@ -68,8 +68,8 @@ pub struct Inbox {
     filled: usize,
 }
 
-// SAFETY: the pointers in `pieces` and `headers` (those to `told` among them) lead to memory that the same `Inbox` owns on the heap, where it stays
-// when the `Inbox` is moved to another thread. They are used by `receive` only, which needs the whole `Inbox`.
+// SAFETY: the pointers in `pieces` and `headers` (those to `told` among them) lead to memory that the same `Inbox` owns on the
+// heap, where it stays when the `Inbox` is moved to another thread. They are used by `receive` only, which needs the whole `Inbox`.
 unsafe impl Send for Inbox {}
 
 impl Inbox {

@@ -209,7 +209,7 @@ impl Datagrams {
             let session = self.sessions.get_mut(&client).expect("who has a source has a session");
             session.expires_ms = cx.now.ms + cx.limits.datagram_session_timeout_ms;
             // It does not read its answers: what waits for other shards is left in the socket.
-            if cx.must_pause(client) {
+            if cx.must_wait(client) {
                 self.counts.of(source.peer.kind()).dropped += 1;
                 return;
             }

@@ -303,6 +303,22 @@ fn a_session_lives_on_whose_requests_are_dropped() {
 }
 
 #[test]
+fn nothing_is_dropped_because_a_turn_has_been_long() {
+    let mut here = World::new();
+    let ear = source("192.0.2.1:1");
+    let cookie = here.subscribe(&ear, "near");
+
+    here.hub.grant_work(0);
+    here.hub.count_work(1);
+    for n in 1..=3 {
+        here.receive(&ear, format!(r#"{{"pub":"near","data":1,"id":{n},"cookie":"{cookie}"}}"#));
+    }
+
+    assert_eq!(here.hub.stats().published, 3);
+    assert_eq!(here.datagrams.counts().udp.dropped, 0);
+}
+
+#[test]
 fn who_is_not_bound_publishes_and_is_never_answered() {
     let mut world = World::new();
     let unnamed = Source { socket: 0, local: None, peer: PeerAddress::Unnamed };
