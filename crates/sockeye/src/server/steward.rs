@@ -107,14 +107,15 @@ impl Steward<'_> {
     fn reload(&mut self, why: &'static str) {
         self.notify(|notifier| notifier.reloading(monotonic()));
         let loaded = self.reloading.source.load().map_err(ServeError::from);
-        let is_good = match loaded.and_then(|wanted| self.verify(&wanted).map(|()| wanted)) {
-            Ok(wanted) => self.go_on_with(wanted, why),
-            Err(error) => {
-                warn!(%error, why, "the configuration cannot be used: the old one stays");
-                false
-            }
-        };
-        self.board.note_read(is_good);
+        let verified = loaded.and_then(|wanted| self.verify(&wanted).map(|()| wanted));
+        let outcome = verified.and_then(|wanted| self.go_on_with(wanted));
+        // It is counted before it is told: who has read of it may look.
+        self.board.note_read(matches!(outcome, Ok(Some(_))));
+        match outcome {
+            Ok(Some(changed)) => info!(why, changed, "the configuration was read again"),
+            Ok(None) => warn!("a shard does not go on with the configuration"),
+            Err(error) => warn!(%error, why, "the configuration cannot be used: the old one stays"),
+        }
         self.notify(Notifier::ready);
     }
 
@@ -134,19 +135,14 @@ impl Steward<'_> {
         Ok(())
     }
 
-    fn go_on_with(&mut self, wanted: Config, why: &'static str) -> bool {
+    /// Gives everybody a configuration. Tells which keys have changed; `None` if a shard does not take it.
+    fn go_on_with(&mut self, wanted: Config) -> Result<Option<String>, ServeError> {
         let Reloaded { config, changed, kept } = self.config.reload(wanted);
-        if let Some(tls) = &self.tls
-            && let Err(error) = tls.reload_with(&config.tls)
-        {
-            warn!(%error, why, "the configuration cannot be used: the old one stays");
-            return false;
+        if let Some(tls) = &self.tls {
+            tls.reload_with(&config.tls)?;
         }
-        if let Some(tokens) = &self.tokens
-            && let Err(error) = tokens.swap(&config.auth)
-        {
-            warn!(%error, why, "the configuration cannot be used: the old one stays");
-            return false;
+        if let Some(tokens) = &self.tokens {
+            tokens.swap(&config.auth)?;
         }
         if !kept.is_empty() {
             warn!(keys = kept.join(" "), "these keys keep their old values until a restart");
@@ -159,12 +155,10 @@ impl Steward<'_> {
         self.config = config;
         for _ in 0..shards {
             if all_done.recv_timeout(PATIENCE).is_err() {
-                warn!("a shard does not go on with the configuration");
-                return false;
+                return Ok(None);
             }
         }
-        info!(why, changed = changed.join(" "), "the configuration was read again");
-        true
+        Ok(Some(changed.join(" ")))
     }
 }
 
