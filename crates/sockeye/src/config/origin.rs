@@ -8,14 +8,16 @@ pub(super) fn as_sent(written: &str) -> Result<String, String> {
         || Err(format!("{written:?} is no origin: give scheme, host and port, as in https://chat.example"));
     let Some((scheme, rest)) = written.split_once("://") else { return wrong() };
     let scheme = scheme.to_ascii_lowercase();
+    // Pages that an application brings along have schemes of its own: capacitor://localhost, chrome-extension://NAME.
+    let is_scheme = scheme.starts_with(|first: char| first.is_ascii_lowercase())
+        && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'));
+    if !is_scheme {
+        return wrong();
+    }
     let default_port = match scheme.as_str() {
-        "http" => 80,
-        "https" => 443,
-        _ => {
-            return Err(format!(
-                "{written:?} is no origin of a page: its scheme is http or https, as in https://chat.example"
-            ));
-        }
+        "http" => Some(80),
+        "https" => Some(443),
+        _ => None,
     };
     let (host, port) = match rest.rsplit_once(':') {
         // The colons of an IPv6 address stand in brackets.
@@ -34,7 +36,7 @@ pub(super) fn as_sent(written: &str) -> Result<String, String> {
     }
     match port.map(str::parse::<u16>) {
         None => Ok(format!("{scheme}://{host}")),
-        Some(Ok(port)) if port == default_port => Ok(format!("{scheme}://{host}")),
+        Some(Ok(port)) if Some(port) == default_port => Ok(format!("{scheme}://{host}")),
         Some(Ok(port)) if port > 0 => Ok(format!("{scheme}://{host}:{port}")),
         Some(_) => wrong(),
     }
@@ -54,6 +56,8 @@ mod tests {
             ("https://[::1]:443", "https://[::1]"),
             ("http://[::1]", "http://[::1]"),
             ("http://localhost:8080", "http://localhost:8080"),
+            ("capacitor://localhost", "capacitor://localhost"),
+            ("chrome-extension://abcdefghijklmnop", "chrome-extension://abcdefghijklmnop"),
         ] {
             assert_eq!(as_sent(written).as_deref(), Ok(sent));
         }
@@ -65,7 +69,8 @@ mod tests {
             "",
             "null",
             "chat.example",
-            "ftp://chat.example",
+            "1://chat.example",
+            "://chat.example",
             "https://",
             "https://:443",
             "https://chat.example/",

@@ -375,7 +375,6 @@ fn a_mistake_is_named_with_what_is_allowed() {
         ("names = [\"chat.example:8080\"]", ["chat.example:8080", "port"]),
         ("origins = [\"app.example\"]", ["origins", "https://"]),
         ("origins = [\"https://app.example/\"]", ["origins", "https://app.example/"]),
-        ("origins = [\"ftp://app.example\"]", ["ftp://app.example", "http or https"]),
         ("origins = [\"https://*.example\"]", ["origins", "https://*.example"]),
         ("limits.head_bytes_max = \"1B\"", ["limits.head_bytes_max", "1024B"]),
         ("limits.headers_max = 1", ["limits.headers_max", "16"]),
