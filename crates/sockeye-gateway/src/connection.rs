@@ -61,6 +61,8 @@ pub struct Connection {
     last_input_ms: u64,
     /// Since when a message or line is unfinished (`u64::MAX`: none is).
     unfinished_since_ms: u64,
+    /// Since when nothing is taken of answers that wait (`u64::MAX`: it is, or none do).
+    stalled_since_ms: u64,
     state: State,
     why: &'static str,
 }
@@ -90,6 +92,7 @@ impl Connection {
             transport,
             last_input_ms: now.ms,
             unfinished_since_ms: u64::MAX,
+            stalled_since_ms: u64::MAX,
             state: State::Detect(Vec::new()),
             why: "done",
         }
@@ -330,6 +333,29 @@ impl Connection {
             http.handle_taken(now, limits);
             self.deadline_ms = http.deadline_ms();
         }
+        self.stalled_since_ms = u64::MAX;
+    }
+
+    /// The socket takes nothing for the time being. Whoever asked for answers has to take them.
+    pub fn handle_blocked(&mut self, hub: &Hub, now: Now, limits: &Limits) {
+        let is_asking = matches!(self.state, State::Lines(_) | State::Socket(_));
+        if self.stalled_since_ms == u64::MAX
+            && is_asking
+            && self.ending == Ending::No
+            && !self.closing
+            && hub.outbox(self.client).other_bytes() > 0
+        {
+            self.stalled_since_ms = now.ms;
+            self.deadline_ms = self.deadline_ms.min(now.ms + limits.stall_timeout_ms);
+        }
+    }
+
+    /// Says whether nothing was taken of answers for too long.
+    fn is_stalled(&mut self, cx: &Context<'_>) -> bool {
+        if cx.hub.outbox(self.client).other_bytes() == 0 {
+            self.stalled_since_ms = u64::MAX;
+        }
+        cx.now.ms >= self.stalled_since_ms.saturating_add(cx.limits.stall_timeout_ms)
     }
 
     /// How many bytes of an unfinished message or line have come, if one is unfinished.
@@ -391,6 +417,9 @@ impl Connection {
             self.deadline_ms = u64::MAX;
             return;
         }
+        if self.is_stalled(cx) {
+            return self.end(Ending::Now, "stalled", cx);
+        }
         let is_overdue = self.is_overdue(cx);
         match &mut self.state {
             State::Lines(_) if is_overdue => {
@@ -438,10 +467,12 @@ impl Connection {
             }
             State::Lines(_) => self.deadline_ms = u64::MAX,
         }
-        if self.ending == Ending::No
-            && let Some(bytes) = self.unfinished_bytes()
-        {
-            self.deadline_ms = self.deadline_ms.min(self.unfinished_until_ms(bytes, cx.limits));
+        if self.ending == Ending::No {
+            let stalled_until_ms = self.stalled_since_ms.saturating_add(cx.limits.stall_timeout_ms);
+            self.deadline_ms = self.deadline_ms.min(stalled_until_ms);
+            if let Some(bytes) = self.unfinished_bytes() {
+                self.deadline_ms = self.deadline_ms.min(self.unfinished_until_ms(bytes, cx.limits));
+            }
         }
     }
 

@@ -25,6 +25,9 @@ pub struct Limits {
     pub headers_max: usize,
     /// An HTTP request target may have this many bytes (8 KiB), else 414 and close.
     pub target_bytes_max: usize,
+    /// A connection of lines or a WebSocket that takes nothing for this time (2 minutes) while answers wait for it is closed.
+    /// Who only hears is not: messages that he does not take become gaps.
+    pub stall_timeout_ms: u64,
     /// A WebSocket that was silent for this time is sent a ping (25 s).
     pub ping_interval_ms: u64,
     /// A WebSocket that was silent for this time is closed (50 s).
@@ -104,6 +107,7 @@ impl Default for Limits {
             head_bytes_max: 16 << 10,
             headers_max: 64,
             target_bytes_max: 8 << 10,
+            stall_timeout_ms: 120_000,
             ping_interval_ms: 25_000,
             silence_timeout_ms: 50_000,
             comment_interval_ms: 15_000,

@@ -5,7 +5,7 @@ mod no_pages;
 
 use sockeye_gateway::site::Hosts;
 use sockeye_gateway::{Connection, Context, Ending, Form, Limits, Out, Site, Tally, Transport, form};
-use sockeye_hub::{ClientSetup, Hub, Limits as HubLimits, Now, Rule, ShardInfo};
+use sockeye_hub::{ClientSetup, Hub, Kind, Limits as HubLimits, Now, Publish, Rule, ShardInfo, Tag};
 use sockeye_wire::websocket::{Opcode, write_masked_frame};
 
 use no_pages::NoPages;
@@ -199,4 +199,31 @@ fn a_long_line_has_a_second_more_for_each_of_its_16_kib() {
     assert_eq!(desk.hub.stats().published, 1);
     assert_eq!(desk.wait_ms(1_000_000), b"");
     assert_eq!(desk.machine.ending(), Ending::No);
+}
+
+#[test]
+fn who_takes_nothing_of_his_answers_is_closed_and_who_only_hears_is_not() {
+    for asks in [true, false] {
+        let mut desk = Desk::new(ShardInfo::single());
+        let client = desk.machine.client();
+        desk.give(b"{\"sub\":\"chat\"}\n");
+        let speaker = desk.hub.connect(ClientSetup { encoding: Form::Line.encoding(), identity: None });
+        let publish = Publish { channel: "chat", kind: Kind::Text, payload: b"hi".into(), key: None };
+        desk.hub.publish(speaker, Tag::Silent, publish, desk.now);
+        if asks {
+            desk.give(b"{\"past\":\"chat\",\"id\":1}\n");
+        }
+
+        desk.machine.handle_blocked(&desk.hub, desk.now, &desk.limits);
+        desk.wait_ms(119_999);
+        assert_eq!(desk.machine.ending(), Ending::No);
+        desk.machine.handle_taken(desk.now, &desk.limits);
+        desk.machine.handle_blocked(&desk.hub, desk.now, &desk.limits);
+        desk.wait_ms(119_999);
+        assert_eq!(desk.machine.ending(), Ending::No);
+        desk.wait_ms(1);
+
+        assert_eq!(desk.machine.ending(), if asks { Ending::Now } else { Ending::No });
+        assert!(!desk.hub.outbox(client).is_empty());
+    }
 }

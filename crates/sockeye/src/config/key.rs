@@ -80,6 +80,7 @@ keys! {
     "limits.deflate_bytes_min", Bytes, connection.deflate_bytes_min, "WebSocket messages of less than this are not compressed: they would hardly become smaller.";
     "limits.first_byte_timeout", Time, connection.first_byte_timeout_ms, "A connection that says nothing for this long at its start is closed.";
     "limits.head_timeout", Time, connection.head_timeout_ms, "An HTTP head must be whole within this time of its first byte, else 408 and close.";
+    "limits.stall_timeout", Time, connection.stall_timeout_ms, "A connection of lines or a WebSocket that takes nothing for this time while answers wait for it is closed. Who only hears is not.";
     "limits.body_timeout", Time, connection.body_timeout_ms, "An HTTP body, a WebSocket message and a line must arrive within this time, plus a second for each 16 KiB, else the connection is closed.";
     "limits.http_idle_timeout", Time, connection.http_idle_timeout_ms, "A kept-alive HTTP connection without a request for this long is closed.";
     "limits.head_bytes_max", Bytes, connection.head_bytes_max, "Length of an HTTP head. Above it: 431 and close.";

@@ -307,6 +307,7 @@ impl<K: Kernel> Shard<K> {
             let is_settled = error.is_none()
                 && peer.machine.is_steady()
                 && peer.is_armed()
+                && !peer.blocked
                 && !peer.readable
                 && !peer.holds;
             if !is_settled {

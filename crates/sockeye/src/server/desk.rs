@@ -342,6 +342,9 @@ impl Desk {
     /// Sees how a connection stands: what it became, whether it is at its end, when it is to be looked at.
     #[inline]
     pub(super) fn settle(&mut self, peer: &mut Peer<impl Stream>) -> Fate {
+        if peer.blocked {
+            peer.machine.handle_blocked(&self.hub, self.now, &self.limits);
+        }
         if peer.machine.is_steady() && peer.is_armed() { Fate::Stays } else { self.settle_change(peer) }
     }
 
