@@ -389,12 +389,18 @@ impl Connection {
         self.unfinished_since_ms.saturating_add(limits.arrival_timeout_ms(bytes))
     }
 
+    /// It was not read until now: what is unfinished has its time from here on.
+    pub fn excuse_unfinished(&mut self, now: Now) {
+        if self.unfinished_since_ms != u64::MAX {
+            self.unfinished_since_ms = now.ms;
+        }
+    }
+
     /// What was begun is not finished in time. Returns whether it is to be waited for no more.
     fn is_overdue(&mut self, cx: &Context<'_>) -> bool {
         let Some(bytes) = self.unfinished_bytes() else { return false };
         if !self.may_read(cx.hub, cx.limits) {
-            // It is we who do not read.
-            self.unfinished_since_ms = cx.now.ms;
+            self.excuse_unfinished(cx.now);
         }
         cx.now.ms >= self.unfinished_until_ms(bytes, cx.limits)
     }

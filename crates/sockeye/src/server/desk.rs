@@ -467,6 +467,7 @@ impl Desk {
     /// The wheel brought a connection up.
     pub(super) fn time_out(&mut self, peer: &mut Peer<impl Stream>) -> Fate {
         if peer.is_paused() {
+            peer.machine.excuse_unfinished(self.now);
             self.resume(peer);
         }
         if peer.armed_ms > self.now.ms {
