@@ -343,7 +343,7 @@ impl Connection {
             && is_asking
             && self.ending == Ending::No
             && !self.closing
-            && hub.outbox(self.client).other_bytes() > 0
+            && hub.outbox(self.client).answer_bytes() > limits.stalled_bytes_min
         {
             self.stalled_since_ms = now.ms;
             self.deadline_ms = self.deadline_ms.min(now.ms + limits.stall_timeout_ms);
@@ -352,7 +352,7 @@ impl Connection {
 
     /// Says whether nothing was taken of answers for too long.
     fn is_stalled(&mut self, cx: &Context<'_>) -> bool {
-        if cx.hub.outbox(self.client).other_bytes() == 0 {
+        if cx.hub.outbox(self.client).answer_bytes() <= cx.limits.stalled_bytes_min {
             self.stalled_since_ms = u64::MAX;
         }
         cx.now.ms >= self.stalled_since_ms.saturating_add(cx.limits.stall_timeout_ms)
@@ -371,15 +371,24 @@ impl Connection {
     #[cold]
     fn note_unfinished(&mut self, cx: &Context<'_>) {
         let was_unfinished = self.unfinished_since_ms != u64::MAX;
+        let has_finished = match &mut self.state {
+            State::Socket(socket) => socket.take_finished(),
+            State::Lines(lines) => lines.take_finished(),
+            State::Detect(_) | State::Http(_) | State::Events(_) => false,
+        };
+        // What is finished has kept its time; what is begun behind it has one of its own.
+        if has_finished {
+            self.unfinished_since_ms = u64::MAX;
+        }
         let Some(bytes) = self.unfinished_bytes() else {
             self.unfinished_since_ms = u64::MAX;
-            // A line has no other time to keep.
+            // A line has no other time to keep but for that of answers.
             if was_unfinished && matches!(self.state, State::Lines(_)) && !self.closing {
-                self.deadline_ms = u64::MAX;
+                self.deadline_ms = self.stalled_since_ms.saturating_add(cx.limits.stall_timeout_ms);
             }
             return;
         };
-        if !was_unfinished {
+        if self.unfinished_since_ms == u64::MAX {
             self.unfinished_since_ms = cx.now.ms;
         }
         self.deadline_ms = self.deadline_ms.min(self.unfinished_until_ms(bytes, cx.limits));
@@ -390,9 +399,16 @@ impl Connection {
     }
 
     /// It was not read until now: what is unfinished has its time from here on.
-    pub fn excuse_unfinished(&mut self, now: Now) {
+    pub fn excuse_unfinished(&mut self, now: Now, limits: &Limits) {
         if self.unfinished_since_ms != u64::MAX {
             self.unfinished_since_ms = now.ms;
+        }
+        if let State::Http(http) = &mut self.state
+            && self.ending == Ending::No
+            && !self.closing
+        {
+            http.excuse_unfinished(now, limits);
+            self.deadline_ms = http.deadline_ms();
         }
     }
 
@@ -400,7 +416,7 @@ impl Connection {
     fn is_overdue(&mut self, cx: &Context<'_>) -> bool {
         let Some(bytes) = self.unfinished_bytes() else { return false };
         if !self.may_read(cx.hub, cx.limits) {
-            self.excuse_unfinished(cx.now);
+            self.excuse_unfinished(cx.now, cx.limits);
         }
         cx.now.ms >= self.unfinished_until_ms(bytes, cx.limits)
     }

@@ -119,6 +119,19 @@ impl Http {
         }
     }
 
+    /// It was not read until now: what has begun to come has its time from here on.
+    pub(crate) fn excuse_unfinished(&mut self, now: Now, limits: &Limits) {
+        match &mut self.phase {
+            Phase::Head if self.head.is_empty() => {}
+            Phase::Head => self.deadline_ms = now.ms + limits.head_timeout_ms,
+            Phase::Body(posting) => {
+                posting.started_ms = now.ms;
+                self.deadline_ms = now.ms + limits.arrival_timeout_ms(posting.body.len());
+            }
+            Phase::Waiting(_) => {}
+        }
+    }
+
     /// The form of the messages that will follow the answer.
     pub(crate) fn form_wanted(&self) -> Form {
         match &self.phase {

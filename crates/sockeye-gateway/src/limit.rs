@@ -25,9 +25,11 @@ pub struct Limits {
     pub headers_max: usize,
     /// An HTTP request target may have this many bytes (8 KiB), else 414 and close.
     pub target_bytes_max: usize,
-    /// A connection of lines or a WebSocket that takes nothing for this time (2 minutes) while answers wait for it is closed.
-    /// Who only hears is not: messages that he does not take become gaps.
+    /// A connection of lines or a WebSocket that takes nothing for this time (2 minutes) while answers wait for it, more than
+    /// `stalled_bytes_min`, is closed. Who only hears is not: messages that he does not take become gaps.
     pub stall_timeout_ms: u64,
+    /// Answers of so many bytes (4 KiB) may wait as long as it takes: they cost no more than the connection.
+    pub stalled_bytes_min: usize,
     /// A WebSocket that was silent for this time is sent a ping (25 s).
     pub ping_interval_ms: u64,
     /// A WebSocket that was silent for this time is closed (50 s).
@@ -108,6 +110,7 @@ impl Default for Limits {
             headers_max: 64,
             target_bytes_max: 8 << 10,
             stall_timeout_ms: 120_000,
+            stalled_bytes_min: 4 << 10,
             ping_interval_ms: 25_000,
             silence_timeout_ms: 50_000,
             comment_interval_ms: 15_000,

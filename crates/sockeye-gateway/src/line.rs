@@ -13,11 +13,17 @@ use crate::request::{self, Objects};
 pub(crate) struct Lines {
     decoder: LineDecoder,
     objects: Objects,
+    /// A line was given out since that was last asked.
+    has_finished: bool,
 }
 
 impl Lines {
     pub(crate) fn new(line_bytes_max: usize) -> Self {
-        Lines { decoder: LineDecoder::new(line_bytes_max), objects: Objects::new(Form::Line) }
+        Lines {
+            decoder: LineDecoder::new(line_bytes_max),
+            objects: Objects::new(Form::Line),
+            has_finished: false,
+        }
     }
 
     /// Takes lines from `input[*at..]` until all is taken, the client must be waited for, or the connection is to close.
@@ -33,6 +39,7 @@ impl Lines {
             match self.decoder.decode(input, at) {
                 Ok(None) => return true,
                 Ok(Some(line)) => {
+                    self.has_finished = true;
                     if !self.objects.handle_line(client, line, cx) {
                         return self.objects.take_paused();
                     }
@@ -45,6 +52,11 @@ impl Lines {
             }
         }
         true
+    }
+
+    /// Whether a line was given out since this was last asked.
+    pub(crate) fn take_finished(&mut self) -> bool {
+        std::mem::take(&mut self.has_finished)
     }
 
     /// How many bytes of a line have come whose end has not, if there is one.

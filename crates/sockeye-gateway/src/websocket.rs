@@ -22,6 +22,8 @@ pub(crate) struct Socket {
     decoder: Decoder,
     mode: Mode,
     compression: Compression,
+    /// A message was given out since that was last asked.
+    has_finished: bool,
 }
 
 /// What a WebSocket is used for.
@@ -75,7 +77,7 @@ impl Socket {
         if let Some(agreed) = deflate {
             decoder = decoder.inflate(agreed);
         }
-        Socket { decoder, mode, compression: Compression::new(deflate, limits.deflate) }
+        Socket { decoder, mode, compression: Compression::new(deflate, limits.deflate), has_finished: false }
     }
 
     /// The form in which it takes published messages.
@@ -100,6 +102,11 @@ impl Socket {
             Mode::Raw(_) | Mode::Echo => (form::opcode_of(message), &*message.payload),
         };
         self.compression.compress(out, opcode, payload, limits)
+    }
+
+    /// Whether a message was given out since this was last asked.
+    pub(crate) fn take_finished(&mut self) -> bool {
+        std::mem::take(&mut self.has_finished)
     }
 
     /// How many bytes of a message have come whose end has not, if there is one.
@@ -134,7 +141,10 @@ impl Socket {
             };
             let is_in_place = matches!(event, Event::Message { payload: Payload::Input(_), .. });
             let outcome = match event {
-                Event::Message { kind, payload } => self.handle_message(client, kind, &payload, input, cx),
+                Event::Message { kind, payload } => {
+                    self.has_finished = true;
+                    self.handle_message(client, kind, &payload, input, cx)
+                }
                 other => self.handle_control(client, other, input, cx),
             };
             // A message that ends with the input leaves nothing to ask the decoder for, unless it lent us a buffer of
@@ -162,6 +172,7 @@ impl Socket {
         loop {
             match self.decoder.decode(input, at) {
                 Ok(Some(Event::Message { kind, payload: Payload::Input(range) })) if direct => {
+                    self.has_finished = true;
                     if range.len() < IN_PLACE_BYTES_MIN || range.start < HEADER_BYTES_MAX {
                         websocket::write_frame(cx.out.scratch(), opcode_of(kind), &input[range]);
                     } else {
@@ -178,6 +189,7 @@ impl Socket {
                     }
                 }
                 Ok(Some(Event::Message { kind, payload })) => {
+                    self.has_finished = true;
                     let bytes = self.decoder.bytes(input, &payload);
                     cx.say(client, |out| websocket::write_frame(out, opcode_of(kind), bytes));
                     if pace(client, cx) == Outcome::Paused {
@@ -209,6 +221,7 @@ impl Socket {
         while !cx.must_pause(client) {
             match self.decoder.decode(input, at) {
                 Ok(Some(Event::Message { kind, payload })) => {
+                    self.has_finished = true;
                     let (bytes, limits) = (self.decoder.bytes(input, &payload), cx.limits);
                     cx.count_work(bytes.len());
                     // An echo hears no channel: all that waits in its outbox was compressed before this.

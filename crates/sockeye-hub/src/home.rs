@@ -302,6 +302,10 @@ impl Hub {
                 self.timers.insert((deadline, index));
             }
         }
+        if is_idle && self.totals.idle.len() > self.marks_max() {
+            let Self { channels, totals, .. } = self;
+            totals.idle.retain(|(index, generation)| channels.get_if_same(*index, *generation).is_some());
+        }
     }
 
     /// A channel's time has come: old messages go, and so does a channel that has been idle for its grace.
@@ -324,7 +328,7 @@ impl Hub {
     #[inline]
     pub(crate) fn keep_totals(&mut self, now: Now) {
         let is_over = self.totals.bytes > self.limits.history_total_bytes_max;
-        if is_over || self.totals.order.len().max(self.totals.idle.len()) > self.marks_max() {
+        if is_over || self.totals.order.len() > self.marks_max() {
             self.let_go(now);
         }
     }
@@ -369,9 +373,6 @@ impl Hub {
                     _ => false,
                 }
             });
-        }
-        if totals.idle.len() > marks_max {
-            totals.idle.retain(|(index, generation)| channels.get_if_same(*index, *generation).is_some());
         }
     }
 

@@ -207,6 +207,11 @@ impl Outbox {
         self.other_bytes
     }
 
+    /// What of that was asked for: not the gaps, which nobody asks for.
+    pub fn answer_bytes(&self) -> usize {
+        self.other_bytes - self.gaps as usize * size_of::<Gap>()
+    }
+
     /// How many messages wait.
     #[inline]
     pub fn messages(&self) -> usize {

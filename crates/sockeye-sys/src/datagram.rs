@@ -46,8 +46,6 @@ pub enum Peer<'a> {
 pub struct Received<'a> {
     /// Where it says that it came from.
     pub from: Peer<'a>,
-    /// The address of ours that it was sent to, where the inbox is told.
-    pub to: Option<IpAddr>,
     /// What stands in it, as far as it fits.
     pub bytes: &'a [u8],
     /// It was longer than the buffer.
@@ -150,6 +148,16 @@ impl Inbox {
         Ok(self.filled)
     }
 
+    /// The address of ours that one of the datagrams of the last call was sent to, where this is told and can be answered
+    /// from.
+    ///
+    /// # Panics
+    /// If it did not receive so many.
+    pub fn local(&self, index: usize) -> Option<IpAddr> {
+        let header = &self.headers[..self.filled][index];
+        self.told.get(index).and_then(|told| told.local(&header.msg_hdr))
+    }
+
     /// One of the datagrams that the last call received.
     ///
     /// # Panics
@@ -162,7 +170,6 @@ impl Inbox {
         let start = index * (self.buffer_bytes + STAGGER_BYTES);
         Received {
             from: peer(&self.names[index], name_bytes as usize),
-            to: self.told.get(index).and_then(|told| told.local(&header.msg_hdr)),
             bytes: &self.buffers[start..start + length],
             is_cut,
         }
@@ -417,10 +424,10 @@ mod tests {
             let mut came = Vec::new();
             for most in [1, 8] {
                 for index in 0..inbox.receive(&socket, most).unwrap_or(0) {
-                    let Received { from: Peer::Ip(from), to, bytes, .. } = inbox.get(index) else {
+                    let Received { from: Peer::Ip(from), bytes, .. } = inbox.get(index) else {
                         panic!("UDP is spoken")
                     };
-                    came.push((from, to, bytes.to_vec()));
+                    came.push((from, inbox.local(index), bytes.to_vec()));
                 }
             }
             let told: Vec<_> = came.iter().map(|(_, to, _)| to.expect("it is told").to_string()).collect();

@@ -175,7 +175,7 @@ fn what_is_begun_and_not_finished_in_time_ends_the_connection() {
         for is_excused in [false, true] {
             if is_excused {
                 // Whom the shell has not read for a while is not to blame for that.
-                desk.machine.excuse_unfinished(desk.now);
+                desk.machine.excuse_unfinished(desk.now, &desk.limits);
             }
             for _ in 0..5 {
                 desk.wait_ms(11_999);
@@ -214,7 +214,8 @@ fn who_takes_nothing_of_his_answers_is_closed_and_who_only_hears_is_not() {
         let client = desk.machine.client();
         desk.give(b"{\"sub\":\"chat\"}\n");
         let speaker = desk.hub.connect(ClientSetup { encoding: Form::Line.encoding(), identity: None });
-        let publish = Publish { channel: "chat", kind: Kind::Text, payload: b"hi".into(), key: None };
+        let payload = vec![b'x'; 8_000].into();
+        let publish = Publish { channel: "chat", kind: Kind::Text, payload, key: None };
         desk.hub.publish(speaker, Tag::Silent, publish, desk.now);
         if asks {
             desk.give(b"{\"past\":\"chat\",\"id\":1}\n");
@@ -232,4 +233,55 @@ fn who_takes_nothing_of_his_answers_is_closed_and_who_only_hears_is_not() {
         assert_eq!(desk.machine.ending(), if asks { Ending::Now } else { Ending::No });
         assert!(!desk.hub.outbox(client).is_empty());
     }
+}
+
+#[test]
+fn what_is_begun_behind_something_finished_has_a_time_of_its_own() {
+    let mut frame = Vec::new();
+    write_masked_frame(&mut frame, Opcode::Text, b"{\"ping\":1}", [1, 2, 3, 4]);
+    for (first, message) in [(&b""[..], &b"{\"ping\":1}\n"[..]), (UPGRADE, &frame)] {
+        for cut in [1, message.len() / 2, message.len() - 1] {
+            let mut desk = Desk::new(ShardInfo::single());
+            desk.give(first);
+            let (begin, end) = message.split_at(cut);
+            desk.give(begin);
+            for _ in 0..30 {
+                desk.wait_ms(10_000);
+                desk.give(&[end, begin].concat());
+                assert_eq!(desk.machine.ending(), Ending::No, "cut after {cut}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_time_for_answers_outlives_a_line_that_comes_meanwhile() {
+    let mut desk = Desk::new(ShardInfo::single());
+    let publish = |desk: &mut Desk, client| {
+        let publish =
+            Publish { channel: "chat", kind: Kind::Text, payload: vec![b'x'; 8_000].into(), key: None };
+        desk.hub.publish(client, Tag::Silent, publish, desk.now);
+    };
+    let client = desk.machine.client();
+    publish(&mut desk, client);
+    desk.give(b"{\"past\":\"chat\",\"id\":1}\n");
+    desk.machine.handle_blocked(&desk.hub, desk.now, &desk.limits);
+    desk.give(b"{\"ping\"");
+    desk.give(b":1}\n");
+
+    assert_eq!(desk.machine.poll_timeout(), Some(desk.now.ms + desk.limits.stall_timeout_ms));
+}
+
+#[test]
+fn a_body_that_is_not_read_for_a_while_has_its_time_when_it_is() {
+    let mut desk = Desk::new(ShardInfo::single());
+    desk.give(b"POST /ch/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n1");
+    desk.now.ms += 59_000;
+
+    desk.machine.excuse_unfinished(desk.now, &desk.limits);
+    desk.wait_ms(59_000);
+
+    assert_eq!(desk.machine.ending(), Ending::No);
+    assert!(!desk.wait_ms(1_000).is_empty());
+    assert_eq!(desk.machine.ending(), Ending::AfterOutput);
 }

@@ -27,11 +27,17 @@ pub(super) fn as_sent(written: &str) -> Result<String, String> {
     let is_odd =
         |character: char| !character.is_ascii_alphanumeric() && !matches!(character, '-' | '_' | '.');
     let is_address = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-    let is_host = match is_address {
-        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
-        None => !host.is_empty() && !host.contains(is_odd),
+    let host = match is_address {
+        // Browsers write it in its shortest form.
+        Some(address) => match address.parse::<std::net::Ipv6Addr>() {
+            Ok(ip) => format!("[{ip}]"),
+            Err(_) => return wrong(),
+        },
+        None if host.is_empty() || host.contains(is_odd) => return wrong(),
+        None => host.to_owned(),
     };
-    if !is_host {
+    let is_number = |port: &str| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    if !port.is_none_or(is_number) {
         return wrong();
     }
     match port.map(str::parse::<u16>) {
@@ -55,6 +61,7 @@ mod tests {
             ("HTTPS://chat.example", "https://chat.example"),
             ("https://[::1]:443", "https://[::1]"),
             ("http://[::1]", "http://[::1]"),
+            ("http://[2001:DB8:0::7]:8080", "http://[2001:db8::7]:8080"),
             ("http://localhost:8080", "http://localhost:8080"),
             ("capacitor://localhost", "capacitor://localhost"),
             ("chrome-extension://abcdefghijklmnop", "chrome-extension://abcdefghijklmnop"),
@@ -77,6 +84,7 @@ mod tests {
             "https://chat.example:0",
             "https://chat.example:65536",
             "https://chat.example:",
+            "https://chat.example:+443",
             "https://ana@chat.example",
             "https://*.example",
             "https://[chat]",

@@ -296,6 +296,10 @@ impl Desk {
                 return end;
             }
         }
+        // What it could not be given waited for this.
+        if (peer.readable || peer.holds) && !peer.listed {
+            peer.machine.excuse_unfinished(self.now, &self.limits);
+        }
         let fate = self.settle(peer);
         self.list_if_more(peer);
         fate
@@ -467,7 +471,7 @@ impl Desk {
     /// The wheel brought a connection up.
     pub(super) fn time_out(&mut self, peer: &mut Peer<impl Stream>) -> Fate {
         if peer.is_paused() {
-            peer.machine.excuse_unfinished(self.now);
+            peer.machine.excuse_unfinished(self.now, &self.limits);
             self.resume(peer);
         }
         if peer.armed_ms > self.now.ms {

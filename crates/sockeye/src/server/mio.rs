@@ -218,18 +218,18 @@ impl Kernel for MioKernel {
             return Err(io::ErrorKind::WouldBlock.into());
         };
         let received = inbox.receive(receiver, most)?;
+        let mut source = Source { socket: socket as u16, local: None, peer: PeerAddress::Unnamed };
         for index in 0..received {
             let datagram = inbox.get(index);
-            let peer = match datagram.from {
+            source.peer = match datagram.from {
                 Peer::Ip(address) => PeerAddress::Ip(address),
                 Peer::Unix([]) => PeerAddress::Unnamed,
                 Peer::Unix(name) => PeerAddress::Unix(name.into()),
             };
-            each(
-                &Source { socket: socket as u16, local: datagram.to, peer },
-                datagram.bytes,
-                datagram.is_cut,
-            );
+            if has_many {
+                source.local = inbox.local(index);
+            }
+            each(&source, datagram.bytes, datagram.is_cut);
         }
         Ok(received)
     }

@@ -155,7 +155,7 @@ fn who_asks_one_of_many_addresses_is_answered_from_that_one() {
 
 #[test]
 fn a_session_loses_nothing_of_what_it_publishes_to_channels_of_other_shards() {
-    const BURST: u64 = 200;
+    const BURST: u64 = 100;
     let server = Server::start();
     let mut ear = server.lines();
     let mut gram = Grams::udp(&server).prove();
