@@ -37,9 +37,13 @@ pub(crate) struct Totals {
     pub(crate) messages: usize,
     /// Oldest first. A mark whose message is gone already is skipped when its turn comes.
     pub(crate) order: VecDeque<Mark>,
-    /// Channels that keep nothing and that nobody hears, by place and generation, the longest idle first. One that is gone or
-    /// idle no more is skipped as well.
-    pub(crate) idle: VecDeque<(u32, u32)>,
+    /// Channels that keep nothing and that nobody hears, in the order in which they came to. One that is gone or idle no more
+    /// is skipped as well.
+    pub(crate) idle: VecDeque<Idle>,
+    /// What those cost.
+    pub(crate) idle_bytes: usize,
+    /// The same that are remembered for their keys.
+    pub(crate) remembered: VecDeque<Idle>,
     pub(crate) evicted: u64,
     pub(crate) expired: u64,
 }
@@ -53,7 +57,29 @@ pub(crate) struct Mark {
     pub(crate) last: u64,
 }
 
+/// An idle channel, by its place and generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Idle {
+    pub(crate) channel: u32,
+    pub(crate) generation: u32,
+    pub(crate) bytes: usize,
+}
+
 impl Totals {
+    /// The channel that has been idle for longest, of those that nothing is promised of.
+    pub(crate) fn pop_idle(&mut self) -> Option<Idle> {
+        let idle = self.idle.pop_front()?;
+        self.idle_bytes -= idle.bytes;
+        Some(idle)
+    }
+
+    /// Drops the marks of idle channels that are gone.
+    pub(crate) fn sweep_idle(&mut self, is_there: impl Fn(&Idle) -> bool) {
+        self.idle.retain(&is_there);
+        self.idle_bytes = self.idle.iter().map(|idle| idle.bytes).sum();
+        self.remembered.retain(&is_there);
+    }
+
     /// Marks one message as the newest.
     #[inline]
     pub(crate) fn mark(&mut self, channel: u32, generation: u32, sequence: u64) {

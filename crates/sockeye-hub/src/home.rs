@@ -10,7 +10,7 @@ use crate::{
     creation::Creating,
     error::{Refusal, RefusalCode},
     event::Change,
-    history::Mark,
+    history::{Idle, Mark},
     hub::Hub,
     key::KeyName,
     limit::{CHANNEL_BYTES, IDLE_PART, RuleKind},
@@ -280,9 +280,16 @@ impl Hub {
             let since = *home.idle_since_ms.get_or_insert(now.ms);
             // A key is remembered as long as promised, even where nothing else is.
             let has_keys = home.has_keys();
-            if !home.idle_marked && !has_keys {
+            if !home.idle_marked {
                 home.idle_marked = true;
-                self.totals.idle.push_back((index, generation));
+                let bytes = channel.name.len() + CHANNEL_BYTES + size_of_val(&*channel.matched);
+                let idle = Idle { channel: index, generation, bytes };
+                if has_keys {
+                    self.totals.remembered.push_back(idle);
+                } else {
+                    self.totals.idle_bytes += bytes;
+                    self.totals.idle.push_back(idle);
+                }
             }
             let grace_ms =
                 self.limits.channel_grace_ms.max(if has_keys { self.limits.key_age_ms } else { 0 });
@@ -302,9 +309,9 @@ impl Hub {
                 self.timers.insert((deadline, index));
             }
         }
-        if is_idle && self.totals.idle.len() > self.marks_max() {
+        if is_idle && self.totals.idle.len() + self.totals.remembered.len() > self.marks_max() {
             let Self { channels, totals, .. } = self;
-            totals.idle.retain(|(index, generation)| channels.get_if_same(*index, *generation).is_some());
+            totals.sweep_idle(|idle| channels.get_if_same(idle.channel, idle.generation).is_some());
         }
     }
 
@@ -343,20 +350,19 @@ impl Hub {
         let bytes_max = self.limits.history_total_bytes_max;
         while self.totals.bytes > bytes_max {
             // Names alone, of which anybody who may hear can make any number, push out only one another, and no message.
-            let idle_bytes = self.totals.idle.len() * CHANNEL_BYTES;
-            if (idle_bytes > bytes_max / IDLE_PART || self.totals.order.is_empty())
-                && let Some((index, generation)) = self.totals.idle.pop_front()
+            if (self.totals.idle_bytes > bytes_max / IDLE_PART || self.totals.order.is_empty())
+                && let Some(idle) = self.totals.pop_idle()
             {
-                if self.channels.get_if_same(index, generation).is_some() {
-                    let home = self.channels.get_mut(index).home_mut().expect("only a home is marked");
-                    home.idle_marked = false;
-                    self.forget_if_idle(index, now);
+                if self.unmark_idle(idle) {
+                    self.forget_if_idle(idle.channel, now);
                 }
             } else if let Some(mark) = self.totals.order.pop_front() {
                 self.let_go_of_message(mark, now);
-            } else if let Some(key) = self.keys.pop_oldest(now.ms, self.limits.key_age_ms, 0) {
-                // No message is left: the channels that are remembered for their keys go with the oldest of these.
-                self.release_key(&key, now);
+            } else if let Some(idle) = self.totals.remembered.pop_front() {
+                // No message is left, so these channels alone are too many.
+                if self.unmark_idle(idle) {
+                    self.forget(idle.channel);
+                }
             } else {
                 break;
             }
@@ -374,6 +380,18 @@ impl Hub {
                 }
             });
         }
+    }
+
+    /// A channel's mark was taken out. Tells whether it is idle still.
+    fn unmark_idle(&mut self, idle: Idle) -> bool {
+        if self.channels.get_if_same(idle.channel, idle.generation).is_none() {
+            return false;
+        }
+        let channel = self.channels.get_mut(idle.channel);
+        let has_exact_subscriber = channel.has_exact_subscriber();
+        let home = channel.home_mut().expect("only a home is marked");
+        home.idle_marked = false;
+        home.history.is_empty() && !has_exact_subscriber
     }
 
     /// The oldest message of all goes.

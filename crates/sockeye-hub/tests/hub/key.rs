@@ -116,6 +116,23 @@ fn channels_with_keys_go_when_they_alone_fill_history() {
 }
 
 #[test]
+fn keys_outlive_a_bound_that_channels_which_are_heard_fill() {
+    let limits = Limits { history_total_bytes_max: 20_000, ..Limits::default() };
+    let mut world = World::with(limits, vec![Rule::live("#")]);
+    let (ana, ben) = (world.connect(), world.connect());
+    world.sub(ben, "pay/1");
+    world.publish(ana, "pay/1", "100", Some("k"));
+
+    for number in 0..100 {
+        world.sub(ben, &format!("news/{number}"));
+        world.say(ana, &format!("news/{number}"), "new");
+    }
+    world.publish(ana, "pay/1", "100", Some("k"));
+
+    assert_eq!(world.read(ana), ["ok 2 at 1", "ok 103 at 1 again"]);
+}
+
+#[test]
 fn too_large_messages_and_keys_are_refused() {
     let mut world = World::with(Limits { message_bytes_max: 4, ..Limits::default() }, Vec::new());
     let ana = world.connect();
