@@ -27,6 +27,8 @@ pub(crate) struct Standing {
     allowed: u32,
     /// How many of these were taken from the buckets.
     charged: u32,
+    /// How many of these are not given back: they were taken from another user's.
+    foreign: u32,
     pace: Pace,
     /// It was over for the last time: it is to be told farewell.
     is_over: bool,
@@ -44,6 +46,7 @@ impl Standing {
             channels: Bucket::default(),
             allowed: 0,
             charged: 0,
+            foreign: 0,
             pace: Pace::default(),
             is_over: false,
         }
@@ -133,10 +136,13 @@ impl Standing {
             return;
         }
         self.charged = charged;
+        let kept = self.foreign.min(before.saturating_sub(charged));
+        self.foreign -= kept;
+        let returned = before.saturating_sub(charged) - kept;
         let guard = Arc::clone(&self.guard);
         self.each_of_channels(|rate, bucket, limit| {
             if charged < before {
-                return bucket.give_back(rate, (before - charged).into(), now.ms);
+                return bucket.give_back(rate, returned.into(), now.ms);
             }
             bucket.spend(rate, (charged - before).into(), now.ms);
             if bucket.available(rate, now.ms) == 0 {
@@ -189,6 +195,8 @@ impl Meter for Standing {
             return Ok(());
         }
         if self.user.as_ref().is_none_or(|(known, _)| known != user) {
+            // What is under way was asked as somebody else.
+            self.foreign = self.charged;
             self.user = Some((Arc::clone(user), Joined(self.guard.join_user(user, &terms.rates.user, now))));
         }
         let Some((_, Joined(account))) = &self.user else { return Ok(()) };
@@ -212,6 +220,7 @@ impl Meter for Standing {
         });
         self.allowed = tightest.map_or(0, |tightest| tightest.left.saturating_add(reserved));
         self.charged = reserved;
+        self.foreign = self.foreign.min(reserved);
         tightest
     }
 }

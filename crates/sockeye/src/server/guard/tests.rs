@@ -2,6 +2,7 @@
 
 use sockeye_gateway::mail::{PeerAddress, Source};
 use sockeye_gateway::rate::{Meter as _, What, Whose};
+use sockeye_hub::Creations;
 
 use super::*;
 
@@ -238,4 +239,29 @@ fn without_rates_nothing_is_asked_of_datagrams() {
     assert!(guard(|limits| limits.address_connections_max = 1).datagram_gate().is_none());
     assert!(guard(|limits| limits.channels_per_minute.address = 1).datagram_gate().is_none());
     assert!(guard(|limits| limits.bytes_per_second.user = 1).datagram_gate().is_some());
+}
+
+#[test]
+fn what_was_reserved_as_one_user_is_not_given_back_to_another() {
+    let guard = guard(|limits| {
+        limits.channels_per_minute.connection = 100;
+        limits.channels_per_minute.user = 10;
+    });
+    let ben: Arc<str> = "ben".into();
+    let mut his = arrive(&guard, "192.0.2.1", 0).expect("room").expect("it is bound");
+    his.take_message_of(&ben, at(0)).expect("no bound");
+    let given = his.creations(None, at(0)).expect("a bound");
+    assert_eq!(given.left, 10);
+    his.settle_creations(Some(Creations { left: 2, ..given }), at(0));
+
+    let mut nobodys = arrive(&guard, "192.0.2.2", 0).expect("room").expect("it is bound");
+    let given = nobodys.creations(None, at(0)).expect("a bound");
+    let asked = Creations { left: given.left - 5, reserved: 5, ..given };
+    nobodys.settle_creations(Some(asked), at(0));
+    nobodys.take_message_of(&ben, at(0)).expect("no bound");
+    let given = nobodys.creations(Some(asked), at(0)).expect("a bound");
+    assert_eq!(given.left, 2);
+    let answered = Creations { left: given.left + 5, reserved: 0, ..given };
+
+    assert_eq!(nobodys.creations(Some(answered), at(0)).expect("a bound").left, 2);
 }
