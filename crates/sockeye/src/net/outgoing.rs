@@ -20,6 +20,10 @@ pub(super) struct Outgoing {
     /// Control frames, which go between messages.
     control: Vec<u8>,
     control_written: usize,
+    /// How long the control frame is that is half written, with those that were put in before it was begun.
+    control_begun: usize,
+    /// How many bytes the stream has taken in all.
+    taken: u64,
     head: Vec<u8>,
     body: Vec<u8>,
     /// How much of head and body was written.
@@ -41,10 +45,9 @@ impl Outgoing {
         !self.control.is_empty() || self.unflushed
     }
 
-    /// How many bytes are still to be written.
-    pub(super) fn unwritten(&self) -> usize {
-        let control = self.control.len() - self.control_written;
-        control + self.head.len() + self.body.len() - self.written
+    /// How many bytes the stream has taken in all.
+    pub(super) fn taken(&self) -> u64 {
+        self.taken
     }
 
     /// Puts a message in: `write_head` writes what comes before the body.
@@ -65,9 +68,7 @@ impl Outgoing {
 
     /// Drops control frames that were not begun.
     pub(super) fn forget_control(&mut self) {
-        if self.control_written == 0 {
-            self.control.clear();
-        }
+        self.control.truncate(if self.control_written == 0 { 0 } else { self.control_begun });
     }
 
     /// Writes what there is until nothing is left, and through the stream.
@@ -81,7 +82,7 @@ impl Outgoing {
     ) -> Poll<io::Result<()>> {
         let outcome = ready!(self.poll_write_out(stream, cx));
         if outcome.as_ref().is_err_and(is_lasting) {
-            *self = Outgoing { ended: self.ended, ..Outgoing::default() };
+            *self = Outgoing { ended: self.ended, taken: self.taken, ..Outgoing::default() };
         }
         Poll::Ready(outcome)
     }
@@ -90,10 +91,14 @@ impl Outgoing {
         loop {
             let mid_message = self.written > 0;
             if !self.control.is_empty() && !mid_message {
+                if self.control_written == 0 {
+                    self.control_begun = self.control.len();
+                }
                 let bytes = &self.control[self.control_written..];
                 let count = ready!(Pin::new(&mut *stream).poll_write(cx, bytes))?;
                 self.unflushed = true;
                 self.control_written += nonzero(count)?;
+                self.taken += count as u64;
                 if self.control_written == self.control.len() {
                     (self.control, self.control_written) = (Vec::new(), 0);
                 }
@@ -101,6 +106,7 @@ impl Outgoing {
                 let count = ready!(self.poll_write_message(stream, cx))?;
                 self.unflushed = true;
                 self.written += nonzero(count)?;
+                self.taken += count as u64;
                 if self.written == self.head.len() + self.body.len() {
                     self.head.clear();
                     self.body = Vec::new();

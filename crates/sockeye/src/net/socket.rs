@@ -515,7 +515,7 @@ impl Socket {
         let reads_on = matches!(self.core, Core::Stream(_) | Core::Framed(_) | Core::WebSocket(_));
         let mut was_heard = false;
         loop {
-            let unwritten = self.core.unwritten();
+            let (taken, unsent) = (self.core.taken(), self.unsent());
             let finishing = poll_fn(|cx| {
                 let finished = self.poll_finish(close, cx);
                 if finished.is_ready() || !reads_on {
@@ -530,7 +530,9 @@ impl Socket {
                 return finished.map(|()| was_heard);
             }
             let is_process = self.core.transport_mut().and_then(Transport::process_mut).is_some();
-            if self.core.unwritten() == unwritten && !is_process {
+            // A system takes more only when much of its buffer is free: what the peer takes is seen there.
+            let is_taking = self.core.taken() > taken || self.unsent() < unsent;
+            if !is_taking && !is_process {
                 let what = format!("cannot close: the peer took nothing for {} s", CLOSE_TIMEOUT.as_secs());
                 let hint = "it does not read, or something in between drops what is sent";
                 return Err(Error::new(ErrorKind::TimedOut, &self.name, what).with_hint(hint));
@@ -562,6 +564,11 @@ impl Socket {
         };
         let status = process.wait().await;
         status.map(Some).map_err(|error| Error::system(&self.name, "cannot wait for the process", error))
+    }
+
+    /// How many bytes the system has taken and the peer's has not; nothing where that is not known.
+    fn unsent(&self) -> usize {
+        self.descriptor().and_then(|socket| sockeye_sys::socket::unsent(&socket).ok()).unwrap_or_default()
     }
 
     /// Whether the system would reset the connection if it were dropped now, for something is unread (RFC 9293, 3.6.1).
@@ -611,13 +618,13 @@ impl Core {
         self.outgoing_mut().is_some_and(|outgoing| outgoing.ended)
     }
 
-    /// How many bytes of what was taken are still to be written.
-    fn unwritten(&self) -> usize {
+    /// How many bytes the stream below has taken in all.
+    fn taken(&self) -> u64 {
         match self {
-            Core::Stream(stream) => stream.outgoing.unwritten(),
-            Core::WebSocket(websocket) => websocket.outgoing.unwritten(),
-            Core::Framed(framed) => framed.outgoing.unwritten(),
-            Core::Http(exchange) => exchange.outgoing.unwritten(),
+            Core::Stream(stream) => stream.outgoing.taken(),
+            Core::WebSocket(websocket) => websocket.outgoing.taken(),
+            Core::Framed(framed) => framed.outgoing.taken(),
+            Core::Http(exchange) => exchange.outgoing.taken(),
             Core::Datagram(_) => 0,
         }
     }
