@@ -80,6 +80,10 @@ impl Hub {
 
     /// Drops the record of a channel that nobody here hears. The home is told when nobody hears it exactly.
     pub(crate) fn release_away(&mut self, index: u32) {
+        // What lives here stays, and is not looked at: that would cost it memory at a moment when nobody asks for the bound.
+        if let Side::Home(_) = self.channels.get(index).side {
+            return;
+        }
         self.refresh_matched(index);
         let channel = self.channels.get_mut(index);
         let is_wanted =
