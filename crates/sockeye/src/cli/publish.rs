@@ -15,7 +15,7 @@ use crate::tool::{self, Payload};
     sockeye pub chat/42 'hello'\n  \
     sockeye pub prices/AAPL '{\"bid\":187.2}'              JSON is published as JSON\n  \
     tail -f app.log | sockeye pub logs/app               each line is a message\n  \
-    sockeye pub --to unix:/run/sockeye/sockeye.sock chat 'hi'\n\n\
+    sockeye pub --to unix:/tmp/sockeye.sock chat 'hi'\n\n\
     A line ends with \\n or \\r\\n, neither of which is published.\n\
     It ends when the server has accepted every message; a refusal says why, with exit code 7.")]
 pub(super) struct Publish {

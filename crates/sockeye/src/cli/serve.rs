@@ -17,7 +17,7 @@ use crate::server::{self, Reloading, Stamps};
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     sockeye serve                                    loopback, port 7625: open http://localhost:7625/\n  \
-    sockeye serve --listen tcp:127.0.0.1:9000 --listen unix:/run/sockeye/sockeye.sock\n  \
+    sockeye serve --listen tcp:127.0.0.1:9000 --listen unix:/tmp/sockeye.sock\n  \
     sockeye serve --config sockeye.toml              every key: sockeye check --print\n\n\
     SIGTERM or SIGINT ends it in good order: clients are told when to come back. A second one ends it at once.")]
 pub(super) struct Serve {
