@@ -47,6 +47,12 @@ impl Desk {
     /// Lets so much time pass. Returns what it said to that.
     fn wait_ms(&mut self, ms: u64) -> Vec<u8> {
         self.now.ms += ms;
+        self.act(|machine, cx| machine.handle_timeout(cx));
+        self.take_said(&[])
+    }
+
+    /// Lets the machine act with everything at hand.
+    fn act<T>(&mut self, act: impl FnOnce(&mut Connection, &mut Context<'_>) -> T) -> T {
         let mut cx = Context {
             hub: &mut self.hub,
             now: self.now,
@@ -57,8 +63,7 @@ impl Desk {
             tally: &mut self.tally,
             meter: None,
         };
-        self.machine.handle_timeout(&mut cx);
-        self.take_said(&[])
+        act(&mut self.machine, &mut cx)
     }
 
     fn take_said(&mut self, input: &[u8]) -> Vec<u8> {
@@ -71,17 +76,7 @@ impl Desk {
     /// Gives it input. Returns how much of that it took, and what it said at once.
     fn give(&mut self, piece: &[u8]) -> (usize, Vec<u8>) {
         let mut input = piece.to_vec();
-        let mut cx = Context {
-            hub: &mut self.hub,
-            now: self.now,
-            limits: &self.limits,
-            site: &self.site,
-            pages: &NoPages,
-            out: &mut self.out,
-            tally: &mut self.tally,
-            meter: None,
-        };
-        let taken = self.machine.handle_input(&mut input, &mut cx);
+        let taken = self.act(|machine, cx| machine.handle_input(&mut input, cx));
         (taken, self.take_said(&input))
     }
 }

@@ -2,6 +2,10 @@
 //!
 //! Deliberately absent: comparing it with a request's `Origin`, which the gateway does letter by letter, whatever their case.
 
+use std::net::IpAddr;
+
+use super::host_name;
+
 /// The origin as a browser sends it: without the port that its scheme has by default (RFC 6454, 6.2).
 pub(super) fn as_sent(written: &str) -> Result<String, String> {
     let wrong =
@@ -24,17 +28,13 @@ pub(super) fn as_sent(written: &str) -> Result<String, String> {
         Some((host, port)) if !port.contains(']') => (host, Some(port)),
         _ => (rest, None),
     };
-    let is_odd =
-        |character: char| !character.is_ascii_alphanumeric() && !matches!(character, '-' | '_' | '.');
-    let is_address = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-    let host = match is_address {
+    if host_name::check(host).is_err() {
+        return wrong();
+    }
+    let host = match host_name::address(host) {
         // Browsers write it in its shortest form.
-        Some(address) => match address.parse::<std::net::Ipv6Addr>() {
-            Ok(ip) => format!("[{ip}]"),
-            Err(_) => return wrong(),
-        },
-        None if host.is_empty() || host.contains(is_odd) => return wrong(),
-        None => host.to_owned(),
+        Some(IpAddr::V6(ip)) => format!("[{ip}]"),
+        _ => host.to_owned(),
     };
     let is_number = |port: &str| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
     if !port.is_none_or(is_number) {
