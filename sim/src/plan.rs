@@ -48,6 +48,7 @@ impl Plan {
             lagging_channels_max: dice.pick(&[1, 2, 4, 256]),
             outbox_total_bytes_max: dice.between(1_500, 24 << 10),
             answers_bytes_max,
+            answers_total_bytes_max: dice.pick(&[600, 6_000, 256 << 20]),
             history_total_bytes_max: dice.pick(&[3 << 10, 8 << 10, 20 << 10, 64 << 20]),
             channels_max: dice.pick(&[4, 1_000, 1_000]),
             subscriptions_max: dice.pick(&[2, 1_024, 1_024]),

@@ -21,11 +21,14 @@ pub fn check(shard: &mut Shard<SimKernel>, net: &Net, plan: &Plan) -> Result<(),
     let is_draining = shard.is_draining();
     let hub = shard.hub();
     let message_bytes_max = 2 * plan.hub.message_bytes_max + 400;
+    let (mut outboxes_bytes, mut answers_bytes) = (0, 0);
     for wire in net.wires() {
         let wire = wire.borrow();
         let Some(token) = wire.token() else { continue };
         let client = ClientId::from_u64(token);
         let outbox = hub.outbox(client);
+        outboxes_bytes += outbox.message_bytes() as u64;
+        answers_bytes += outbox.other_bytes() as u64;
         if outbox.message_bytes() > plan.hub.outbox_bytes_max && outbox.messages() > 1 {
             return Err(format!("an outbox holds {} bytes of messages", outbox.message_bytes()));
         }
@@ -53,6 +56,12 @@ pub fn check(shard: &mut Shard<SimKernel>, net: &Net, plan: &Plan) -> Result<(),
         }
     }
     let stats = hub.stats();
+    if (stats.outbox_bytes, stats.answers_bytes) != (outboxes_bytes, answers_bytes) {
+        return Err(format!(
+            "outboxes hold {outboxes_bytes} bytes of messages and {answers_bytes} of others, and {} and {} are counted",
+            stats.outbox_bytes, stats.answers_bytes
+        ));
+    }
     let outboxes_bytes_max = plan.hub.outbox_total_bytes_max + net.wires().len() * message_bytes_max;
     if stats.outbox_bytes > outboxes_bytes_max as u64 {
         return Err(format!("all outboxes hold {} bytes", stats.outbox_bytes));

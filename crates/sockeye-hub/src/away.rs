@@ -197,7 +197,7 @@ impl Hub {
 
     pub(crate) fn handle_past(&mut self, request: u64, result: Result<PastFound, Refusal>) {
         let Some(pending) = self.answered(request) else { return };
-        let done = result.map(|PastFound { at, messages, more }| Done::Past { at, messages, more });
+        let done = self.past_done(result);
         self.answer_late(pending.client, pending.tag, done);
         self.say_last_words(pending.client);
     }

@@ -174,6 +174,8 @@ pub(crate) struct Clients {
     touched: VecDeque<u32>,
     /// Sum of the message bytes of all outboxes.
     pub(crate) outbox_bytes: usize,
+    /// Sum of what everything else in them costs.
+    pub(crate) answers_bytes: usize,
     /// Counts the movements of all queues.
     pub(crate) movements: u64,
     pub(crate) connected: usize,
@@ -210,11 +212,23 @@ impl Clients {
 
     /// Frees the place. Its subscriptions and lags are gone already.
     pub(crate) fn remove(&mut self, id: ClientId) {
-        self.outbox_bytes -= self.hot[id.index()].outbox.message_bytes();
+        self.change_outbox(id.index, |outbox| *outbox = Outbox::default());
         self.hot[id.index()] = Hot { generation: id.generation.wrapping_add(1), ..Hot::default() };
         self.cold[id.index()] = Cold::default();
         self.free.push(id.index);
         self.connected -= 1;
+    }
+
+    /// Changes what waits for a client, and keeps the sums of all outboxes.
+    #[inline]
+    pub(crate) fn change_outbox<T>(&mut self, index: u32, change: impl FnOnce(&mut Outbox) -> T) -> T {
+        let outbox = &mut self.hot[index as usize].outbox;
+        self.outbox_bytes -= outbox.message_bytes();
+        self.answers_bytes -= outbox.other_bytes();
+        let outcome = change(outbox);
+        self.outbox_bytes += outbox.message_bytes();
+        self.answers_bytes += outbox.other_bytes();
+        outcome
     }
 
     #[inline]

@@ -42,11 +42,10 @@ impl Hub {
         }
         self.clients.hot[client.index()].closing = true;
         self.detach_all(client);
-        let hot = &mut self.clients.hot[client.index()];
-        self.clients.outbox_bytes -= hot.outbox.message_bytes();
-        let (encoding, encoder) = (hot.encoding, self.encoder);
-        hot.outbox.truncate(items_kept, |message| message.encoded(encoding, encoder).len());
-        self.clients.outbox_bytes += hot.outbox.message_bytes();
+        let (encoding, encoder) = (self.clients.hot[client.index()].encoding, self.encoder);
+        self.clients.change_outbox(client.index() as u32, |outbox| {
+            outbox.truncate(items_kept, |message| message.encoded(encoding, encoder).len());
+        });
     }
 
     /// Bytes of the gateway's own that come after everything else: after the answers that other shards still owe too. It

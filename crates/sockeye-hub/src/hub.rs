@@ -154,12 +154,11 @@ impl Hub {
         if !self.clients.is_open(client) {
             return;
         }
-        let hot = &mut self.clients.hot[client.index()];
-        self.clients.outbox_bytes -= hot.outbox.message_bytes();
-        hot.encoding = encoding;
+        self.clients.hot[client.index()].encoding = encoding;
         let encoder = self.encoder;
-        hot.outbox.measure_again(|message| message.encoded(encoding, encoder).len());
-        self.clients.outbox_bytes += hot.outbox.message_bytes();
+        self.clients.change_outbox(client.index() as u32, |outbox| {
+            outbox.measure_again(|message| message.encoded(encoding, encoder).len());
+        });
     }
 
     /// The unique number of a connection, which its messages carry as [`crate::Message::publisher`]. 0 once it is gone.
@@ -256,7 +255,7 @@ impl Hub {
         let home = self.home_of(channel);
         if home == self.shard.index {
             let found = self.look_back(channel, past, now);
-            let done = found.map(|PastFound { at, messages, more }| Done::Past { at, messages, more });
+            let done = self.past_done(found);
             self.answer(client, tag, done);
         } else if self.may_ask(client, &tag) {
             let request = self.ask(client, tag, Asked::Past);
@@ -396,11 +395,10 @@ impl Hub {
             return;
         }
         let index = client.index() as u32;
-        let hot = &mut self.clients.hot[client.index()];
-        if hot.outbox.is_empty() {
+        if self.clients.hot[client.index()].outbox.is_empty() {
             self.clients.note_moved(index);
         }
-        self.clients.hot[client.index()].outbox.push_front_bytes(bytes);
+        self.clients.change_outbox(index, |outbox| outbox.push_front_bytes(bytes));
         // Items are numbered as they leave, so one more in front has the number before.
         self.clients.hot[client.index()].popped -= 1;
         self.clients.touch(index);
@@ -413,11 +411,10 @@ impl Hub {
             return;
         }
         let encoder = self.encoder;
-        let hot = &mut self.clients.hot[client.index()];
-        self.clients.outbox_bytes -= hot.outbox.message_bytes();
-        let encoding = hot.encoding;
-        hot.outbox.replace(index, bytes, |message| message.encoded(encoding, encoder).len());
-        self.clients.outbox_bytes += hot.outbox.message_bytes();
+        let encoding = self.clients.hot[client.index()].encoding;
+        self.clients.change_outbox(client.index() as u32, |outbox| {
+            outbox.replace(index, bytes, |message| message.encoded(encoding, encoder).len());
+        });
     }
 
     /// What waits to be written to a client, if it is messages alone and nothing else is to be done for it first: it is not
@@ -462,13 +459,10 @@ impl Hub {
         self.clients.movements += 1;
         let hot = &mut self.clients.hot[client.index()];
         let (encoding, encoder) = (hot.encoding, self.encoder);
-        let mut popped_bytes = 0;
-        let item = hot.outbox.pop_front(|message| {
-            popped_bytes = message.encoded(encoding, encoder).len();
-            popped_bytes
-        });
         hot.moved = self.clients.movements;
-        self.clients.outbox_bytes -= popped_bytes;
+        let item = self.clients.change_outbox(client.index() as u32, |outbox| {
+            outbox.pop_front(|message| message.encoded(encoding, encoder).len())
+        });
         self.clients.hot[client.index()].popped += u64::from(item.is_some());
         item
     }
@@ -493,11 +487,10 @@ impl Hub {
         self.clients.hot[client.index()].closing = true;
         self.clients.cold[client.index()].bye = Some(bye);
         self.detach_all(client);
-        let hot = &mut self.clients.hot[client.index()];
-        self.clients.outbox_bytes -= hot.outbox.message_bytes();
-        let (encoding, encoder) = (hot.encoding, self.encoder);
-        hot.outbox.drop_pushes(|message| message.encoded(encoding, encoder).len());
-        self.clients.outbox_bytes += hot.outbox.message_bytes();
+        let (encoding, encoder) = (self.clients.hot[client.index()].encoding, self.encoder);
+        self.clients.change_outbox(index, |outbox| {
+            outbox.drop_pushes(|message| message.encoded(encoding, encoder).len());
+        });
         self.push_other(index, Item::Bye(Box::new(bye)));
     }
 
@@ -517,6 +510,7 @@ impl Hub {
             patterns: self.clients.patterns as u64,
             lagging: self.clients.lagging as u64,
             outbox_bytes: self.clients.outbox_bytes as u64,
+            answers_bytes: self.clients.answers_bytes as u64,
             history_bytes: self.totals.bytes as u64,
             history_messages: self.totals.messages as u64,
             keys: self.keys.len() as u64,
@@ -581,6 +575,18 @@ impl Hub {
         Ok(())
     }
 
+    /// What to answer to a look into history: it is the one answer that may be long, so there are bounds to how many of
+    /// them may wait.
+    pub(crate) fn past_done(&self, found: Result<PastFound, Refusal>) -> Result<Done, Refusal> {
+        let PastFound { at, messages, more } = found?;
+        let bytes_max = self.limits.answers_total_bytes_max;
+        if self.clients.answers_bytes >= bytes_max {
+            let why = format!("answers of {bytes_max} bytes wait for clients that do not read them");
+            return Err(Refusal::passing(RefusalCode::Busy, why));
+        }
+        Ok(Done::Past { at, messages, more })
+    }
+
     /// Queues the outcome of a request.
     pub(crate) fn answer(&mut self, client: ClientId, tag: Tag, result: Result<Done, Refusal>) {
         if let Err(refusal) = &result {
@@ -598,7 +604,7 @@ impl Hub {
         if self.clients.hot[client as usize].outbox.is_empty() {
             self.clients.note_moved(client);
         }
-        self.clients.hot[client as usize].outbox.push_other(item);
+        self.clients.change_outbox(client, |outbox| outbox.push_other(item));
         self.clients.touch(client);
     }
 

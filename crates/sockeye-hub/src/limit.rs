@@ -20,6 +20,9 @@ pub struct Limits {
     /// Bytes of answers and other items that are never dropped (256 KiB). Above it the gateway stops reading from the
     /// client; the hub itself does not enforce it.
     pub answers_bytes_max: usize,
+    /// What answers and other items that are never dropped cost in all outboxes (256 MiB). At it: a look into history, whose
+    /// answer may be long, is answered `busy`; passed by one such answer a client at most, and by its encoding.
+    pub answers_total_bytes_max: usize,
     /// What history costs in all (64 MiB): names, entries, payloads, encoded forms. Above it: the oldest message goes,
     /// a channel's newest included; a channel left empty without an exact subscriber is forgotten.
     pub history_total_bytes_max: usize,
@@ -63,6 +66,7 @@ impl Limits {
         let part = |total: usize| total.div_ceil(usize::from(shards.max(1)));
         Self {
             outbox_total_bytes_max: part(self.outbox_total_bytes_max),
+            answers_total_bytes_max: part(self.answers_total_bytes_max),
             history_total_bytes_max: part(self.history_total_bytes_max),
             channels_max: part(self.channels_max),
             keys_total_max: part(self.keys_total_max),
@@ -79,6 +83,7 @@ impl Default for Limits {
             lagging_channels_max: 256,
             outbox_total_bytes_max: 256 << 20,
             answers_bytes_max: 256 << 10,
+            answers_total_bytes_max: 256 << 20,
             history_total_bytes_max: 64 << 20,
             channels_max: 1_000_000,
             subscriptions_max: 1024,

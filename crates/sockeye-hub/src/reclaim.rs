@@ -10,7 +10,7 @@ use crate::{
     hub::Hub,
     lag::Lag,
     message::Message,
-    outbox::{Gap, GapReason, Item},
+    outbox::{Gap, GapReason, Item, Outbox},
     planted::{Planted, is_planted},
 };
 
@@ -37,13 +37,12 @@ impl Hub {
     /// Takes the queued messages of one client back. What stands before its newest change of subscriptions belongs to
     /// a story that has ended: it becomes a gap in its place. What comes after is read again.
     fn turn_back(&mut self, client: u32) {
-        let hot = &mut self.clients.hot[client as usize];
+        let hot = &self.clients.hot[client as usize];
         let encoding = hot.encoding;
         let half_written = usize::from(hot.outbox.front_offset() > 0);
         let before = self.clients.cold[client as usize].barrier;
         let popped = hot.popped;
-        self.clients.outbox_bytes -= hot.outbox.message_bytes();
-        let items = hot.outbox.take_items();
+        let items = self.clients.change_outbox(client, Outbox::take_items);
 
         // Where the gaps of the current run of pushes stand in the new queue: a run ends at anything else.
         let mut run: Vec<usize> = Vec::new();
@@ -53,8 +52,7 @@ impl Hub {
             let item = match item {
                 Item::Message(message) if place < half_written => {
                     let length = message.encoded(encoding, self.encoder).len();
-                    self.clients.outbox_bytes += length;
-                    self.clients.hot[client as usize].outbox.push_message(message, length);
+                    self.clients.change_outbox(client, |outbox| outbox.push_message(message, length));
                     continue;
                 }
                 Item::Message(message) => {
@@ -84,7 +82,7 @@ impl Hub {
             if !matches!(item, Item::Gap(_)) {
                 run.clear();
             }
-            self.clients.hot[client as usize].outbox.push_other(item);
+            self.clients.change_outbox(client, |outbox| outbox.push_other(item));
         }
         if must_close {
             self.close_slow(client);
@@ -140,11 +138,12 @@ impl Hub {
             why: GapReason::Slow,
         };
         self.count_gap(&gap);
-        let outbox = &mut self.clients.hot[client as usize].outbox;
-        let length = outbox.len();
-        outbox.push_other(Item::Gap(Box::new(gap)));
-        if outbox.len() > length {
-            run.push(length);
-        }
+        self.clients.change_outbox(client, |outbox| {
+            let length = outbox.len();
+            outbox.push_other(Item::Gap(Box::new(gap)));
+            if outbox.len() > length {
+                run.push(length);
+            }
+        });
     }
 }

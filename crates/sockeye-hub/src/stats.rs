@@ -19,6 +19,8 @@ pub struct Stats {
     pub lagging: u64,
     /// Full encoded length of all messages in outboxes.
     pub outbox_bytes: u64,
+    /// What everything else in outboxes costs, answers above all.
+    pub answers_bytes: u64,
     /// What history costs: names, entries, payloads and encoded forms.
     pub history_bytes: u64,
     /// Messages in history.
@@ -68,6 +70,7 @@ impl Stats {
             patterns,
             lagging,
             outbox_bytes,
+            answers_bytes,
             history_bytes,
             history_messages,
             keys,
@@ -94,6 +97,7 @@ impl Stats {
         self.patterns += patterns;
         self.lagging += lagging;
         self.outbox_bytes += outbox_bytes;
+        self.answers_bytes += answers_bytes;
         self.history_bytes += history_bytes;
         self.history_messages += history_messages;
         self.keys += keys;

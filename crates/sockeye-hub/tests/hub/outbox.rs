@@ -19,7 +19,7 @@ fn messages_count_at_their_full_encoded_length() {
     assert_eq!(world.read(ana).len(), 3);
     let outbox = world.hub().outbox(ana.id);
     assert_eq!((outbox.message_bytes(), outbox.other_bytes()), (0, 0));
-    assert_eq!(world.hub().stats().outbox_bytes, 0);
+    assert_eq!((world.hub().stats().outbox_bytes, world.hub().stats().answers_bytes), (0, 0));
 }
 
 #[test]
@@ -33,7 +33,7 @@ fn the_gateways_bytes_keep_their_place() {
     world.hubs[0].replace_front_item(ana.id, 1, b"answer".as_slice().into());
 
     assert_eq!(world.read(ana), ["bytes head", "bytes answer", "bytes pong", "chat 1 hi"]);
-    assert_eq!(world.hub().outbox(ana.id).other_bytes(), 0);
+    assert_eq!((world.hub().outbox(ana.id).other_bytes(), world.hub().stats().answers_bytes), (0, 0));
 }
 
 #[test]
@@ -51,6 +51,7 @@ fn closing_drops_messages_and_keeps_answers() {
     world.say(ben, "chat", "unheard");
     world.publish(ana, "chat", "ignored", None);
 
+    assert_eq!(world.hub().stats().answers_bytes, world.hub().outbox(ana.id).other_bytes() as u64);
     assert_eq!(world.bye(ana).unwrap().reason, "drain");
     assert_eq!(world.hub().outbox(ana.id).front_offset(), 3);
     assert_eq!(world.read(ana), ["chat 1 half written", "ok 2 at 3", "bye drain"]);

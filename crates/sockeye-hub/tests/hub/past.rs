@@ -70,3 +70,43 @@ fn past_of_an_unknown_channel_is_not_found_and_creates_nothing() {
     assert_eq!(world.read(ana), ["error 1 not_found", "error 2 bad_request"]);
     assert_eq!(world.hub().stats().channels, 0);
 }
+
+#[test]
+fn long_answers_that_nobody_reads_are_bounded_in_all_and_the_next_is_busy() {
+    let limits = Limits { answers_total_bytes_max: 600, ..Limits::default() };
+    for shards in [1, 2] {
+        let mut world = World::with_shards(shards, limits.clone(), Vec::new());
+        let other = usize::from(shards) - 1;
+        let (speaker, first, second) =
+            (world.connect(), world.connect_to(other, None), world.connect_to(other, None));
+        let names = (0..).map(|number| format!("c{number}"));
+        let channel = names.into_iter().find(|name| world.hub().home_of(name) == 0).expect("some of them");
+        world.say(speaker, &channel, &"x".repeat(900));
+
+        let ask = |world: &mut World, who| world.past(who, &channel, Past { last: Some(1), since: None });
+        let read = |world: &mut World, who| {
+            let read = world.read(who);
+            let texts = read.iter().map(|text| text.split_once(' ').expect("a word and a number").1);
+            texts
+                .map(|text| text.split_once(' ').map_or(text, |(_, rest)| rest).to_owned())
+                .collect::<Vec<_>>()
+        };
+        ask(&mut world, first);
+        world.settle();
+        ask(&mut world, second);
+        assert_eq!(read(&mut world, second), ["busy"], "{shards} shards");
+        world.publish(second, &channel, "small answers go on", None);
+        assert_eq!(read(&mut world, second), ["at 2"], "{shards} shards");
+
+        assert_eq!(read(&mut world, first), ["at 1 [1]"], "{shards} shards");
+        ask(&mut world, second);
+        assert_eq!(read(&mut world, second), ["at 2 [2]"], "{shards} shards");
+        world.past(first, &channel, Past::default());
+        world.settle();
+        ask(&mut world, second);
+        assert_eq!(read(&mut world, second), ["busy"], "{shards} shards");
+        world.disconnect(first);
+        ask(&mut world, second);
+        assert_eq!(read(&mut world, second), ["at 2 [2]"], "{shards} shards");
+    }
+}

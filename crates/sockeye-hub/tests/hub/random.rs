@@ -492,6 +492,7 @@ impl Day {
                 (stats.clients, stats.subscriptions, stats.patterns, stats.lagging, stats.outbox_bytes),
                 (0, 0, 0, 0, 0)
             );
+            assert_eq!(stats.answers_bytes, 0);
         }
     }
 }

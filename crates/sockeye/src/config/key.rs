@@ -67,6 +67,7 @@ keys! {
     "limits.outbox_total_bytes_max", Bytes, hub.outbox_total_bytes_max, "Encoded messages waiting for all clients. Above it the clients that stood still longest lag.";
     "limits.lagging_channels_max", Count, hub.lagging_channels_max, "Channels on which one client may lag. Above it the client is closed: slow.";
     "limits.answers_bytes_max", Bytes, hub.answers_bytes_max, "Answers waiting for one client. Above it the client is not read until it has read them.";
+    "limits.answers_total_bytes_max", Bytes, hub.answers_total_bytes_max, "Answers waiting for all clients. Above it requests for history, whose answers may be long, are refused: busy, HTTP 503.";
     "limits.history_total_bytes_max", Bytes, hub.history_total_bytes_max, "History of all channels: names, entries, payloads, encoded forms. Above it the oldest messages go, and of idle channels those that take more than an eighth.";
     "limits.channels_max", Count, hub.channels_max, "Channels known. Above it a request that would make one is refused: too_many.";
     "limits.channel_grace", Time, hub.channel_grace_ms, "How long a channel without messages and subscribers is remembered.";

@@ -80,6 +80,7 @@ pub(super) fn object(shards: &[Shown], now: Now) -> Vec<u8> {
         "gaps": stats.gaps,
         "history": { "messages": stats.history_messages, "bytes": stats.history_bytes },
         "outbox_bytes": stats.outbox_bytes,
+        "answers_bytes": stats.answers_bytes,
         "shards": shards,
         "uptime_s": (now.ms - figures.started.ms) / 1_000,
     })
@@ -251,6 +252,12 @@ fn metrics(shards: &[Shown], counts: &Counts, board: &Board, now: Now) -> String
         "gauge",
         "Encoded length of all messages in outboxes.",
         stats.outbox_bytes,
+    );
+    page.one(
+        "sockeye_answers_bytes",
+        "gauge",
+        "What waits in outboxes beside messages, answers above all.",
+        stats.answers_bytes,
     );
     page.one("sockeye_history_bytes", "gauge", "Memory that history costs.", stats.history_bytes);
     page.one("sockeye_history_messages", "gauge", "Messages in history.", stats.history_messages);

@@ -174,6 +174,7 @@ fn the_server_speaks_of_itself_each_second() {
         "/gaps",
         "/uptime_s",
         "/outbox_bytes",
+        "/answers_bytes",
         "/history/bytes",
     ] {
         assert!(stats.pointer(path).is_some_and(Value::is_u64), "{path} in {stats}");

@@ -256,6 +256,46 @@ fn stalled_hearers_do_not_delay_the_others_and_are_told_what_they_missed() {
         .wait_until("the gaps of all shards are counted", |server| server.metric("sockeye_gaps_total") >= 4);
 }
 
+#[test]
+fn long_answers_that_are_not_read_are_bounded_in_all_and_nothing_else_is_refused() {
+    // A share for each shard, which one long answer fills.
+    let server = Server::with("limits.answers_total_bytes_max = \"128KiB\"\nhistory.bytes = \"2MiB\"");
+    let mut speaker = server.lines();
+    let text = "x".repeat(250 << 10);
+    for n in 1..=4 {
+        assert_eq!(speaker.ask(&format!(r#"{{"pub":"c","data":"{text}","id":{n}}}"#))["ok"], n);
+    }
+    let on_each_shard: Vec<_> = (0..16)
+        .map(|_| {
+            let mut stalled = server.connect();
+            stalled.write_all(b"{\"past\":\"c\",\"last\":4,\"id\":1}\n").unwrap();
+            stalled
+        })
+        .collect();
+    server.wait_until("answers wait", |server| server.metric("sockeye_answers_bytes") > 256 << 10);
+
+    // On the other shard there may be room still, so a connection may have to be tried more than once.
+    let look = || {
+        let mut http = server.http();
+        http.send(&request("GET", "/ch/c", &[], b""));
+        http.receive()
+    };
+    server.wait_until("history is refused", |_| {
+        let response = look();
+        let is_refused = response.status == 503;
+        if is_refused {
+            assert_eq!(response.header("retry-after"), Some("1"));
+            response.refused(503, "busy");
+        }
+        is_refused
+    });
+    assert_eq!(speaker.ask(r#"{"pub":"c","data":"small","id":5}"#)["ok"], 5);
+
+    drop(on_each_shard);
+    server.wait_until("answers have gone", |server| server.metric("sockeye_answers_bytes") < 64 << 10);
+    assert_eq!(look().status, 200);
+}
+
 /// Each message is heard in its order, or is in a gap; and there was a gap.
 fn check_account(messages: u64, mut next: impl FnMut() -> serde_json::Value) {
     let (mut heard, mut missed, mut due) = (0, 0, 1);
