@@ -17,6 +17,8 @@ use std::task::{Context, Poll, ready};
 
 use rustix::net::{RecvFlags, SocketAddrAny, SocketAddrUnix};
 use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockAddr, SockRef, Socket, Type};
+use sockeye_sys::datagram::{self, Inbox};
+use sockeye_sys::packet_info;
 use tokio::io::{Interest, Ready};
 use tokio::net::{UdpSocket, UnixDatagram};
 
@@ -34,6 +36,14 @@ const UNIX_BUFFER_BYTES: usize = 256 << 10;
 
 /// One datagram, and whose it is.
 pub(super) type Received = (Vec<u8>, Peer);
+
+/// One datagram as a socket receives it.
+pub(super) struct Arrival {
+    pub(super) bytes: Vec<u8>,
+    pub(super) peer: Peer,
+    /// The address of ours that it was sent to, where the socket has many and is told.
+    pub(super) local: Option<IpAddr>,
+}
 
 #[derive(Debug)]
 pub(super) struct Datagram {
@@ -265,7 +275,10 @@ impl Datagram {
     }
 
     pub(super) fn local(&self) -> Peer {
-        self.carrier().local()
+        match &self.by {
+            By::Own(carrier) => carrier.local(),
+            By::Session(session) => session.local(),
+        }
     }
 
     /// Receives one datagram and whose it is. `None`: a session that was idle has ended.
@@ -279,7 +292,7 @@ impl Datagram {
             By::Own(carrier) => ready!(self.receiver.poll_receive(carrier, cx)),
         };
         Poll::Ready(match received {
-            Ok((bytes, peer)) => Ok(Some((bytes, peer))),
+            Ok(Arrival { bytes, peer, .. }) => Ok(Some((bytes, peer))),
             Err(error) => Err(Error::system(name, "cannot receive", error)),
         })
     }
@@ -342,12 +355,27 @@ impl Carrier {
 /// Receives for a socket, one datagram at a time.
 pub(super) struct Receiver {
     buffer: Vec<u8>,
+    /// Instead of the buffer, for a socket that is told which address of ours was asked.
+    told: Option<Inbox>,
     waiting: Option<Pin<Box<dyn Future<Output = io::Result<Ready>> + Send + Sync>>>,
 }
 
 impl Receiver {
     pub(super) fn new() -> Receiver {
-        Receiver { buffer: Vec::new(), waiting: None }
+        Receiver { buffer: Vec::new(), told: None, waiting: None }
+    }
+
+    /// For a socket that hears many peers, and has to answer each from the address that it asked: one that is bound to all
+    /// addresses of the host has to be told which one that is.
+    pub(super) fn of_many(carrier: &Carrier) -> io::Result<Receiver> {
+        let mut receiver = Receiver::new();
+        if let Carrier::Udp(udp) = carrier
+            && udp.local_addr()?.ip().is_unspecified()
+        {
+            packet_info::tell_local(udp)?;
+            receiver.told = Some(Inbox::told_local(1, UDP_BUFFER_BYTES));
+        }
+        Ok(receiver)
     }
 
     /// Receives one datagram from the kernel.
@@ -355,7 +383,7 @@ impl Receiver {
         &mut self,
         carrier: &Arc<Carrier>,
         cx: &mut Context<'_>,
-    ) -> Poll<io::Result<Received>> {
+    ) -> Poll<io::Result<Arrival>> {
         loop {
             if let Some(waiting) = &mut self.waiting {
                 ready!(waiting.as_mut().poll(cx))?;
@@ -384,8 +412,11 @@ impl Receiver {
         }
     }
 
-    fn try_receive(&mut self, carrier: &Carrier, interest: Interest) -> io::Result<Received> {
+    fn try_receive(&mut self, carrier: &Carrier, interest: Interest) -> io::Result<Arrival> {
         match carrier {
+            Carrier::Udp(udp) if let Some(told) = &mut self.told => {
+                udp.try_io(interest, || receive_told(udp, told))
+            }
             Carrier::Udp(udp) => udp.try_io(interest, || receive(udp, &mut self.buffer, UDP_BUFFER_BYTES)),
             Carrier::Unix(unix) => {
                 unix.try_io(interest, || receive(unix, &mut self.buffer, UNIX_BUFFER_BYTES))
@@ -400,7 +431,18 @@ impl fmt::Debug for Receiver {
     }
 }
 
-fn receive(socket: impl AsFd, buffer: &mut Vec<u8>, size: usize) -> io::Result<Received> {
+/// Receives one datagram of UDP, none of which is larger than the buffer, and is told which address of ours it was sent to.
+fn receive_told(socket: &UdpSocket, inbox: &mut Inbox) -> io::Result<Arrival> {
+    inbox.receive(socket, 1)?;
+    let received = inbox.get(0);
+    let peer = match received.from {
+        datagram::Peer::Ip(from) => Peer::Ip(from),
+        datagram::Peer::Unix(_) => Peer::Unnamed,
+    };
+    Ok(Arrival { bytes: received.bytes.to_vec(), peer, local: inbox.local(0) })
+}
+
+fn receive(socket: impl AsFd, buffer: &mut Vec<u8>, size: usize) -> io::Result<Arrival> {
     if buffer.len() < size {
         *buffer = vec![0; size];
     }
@@ -410,7 +452,8 @@ fn receive(socket: impl AsFd, buffer: &mut Vec<u8>, size: usize) -> io::Result<R
         let why = format!("a datagram of {length} bytes does not fit the buffer of {size}");
         return Err(io::Error::new(io::ErrorKind::InvalidData, why));
     }
-    Ok((buffer[..count].to_vec(), from.map_or(Peer::Unix(None), |from| peer_of(&from))))
+    let peer = from.map_or(Peer::Unix(None), |from| peer_of(&from));
+    Ok(Arrival { bytes: buffer[..count].to_vec(), peer, local: None })
 }
 
 fn peer_of(from: &SocketAddrAny) -> Peer {
@@ -437,7 +480,7 @@ fn poll_send(
 ) -> Poll<io::Result<()>> {
     loop {
         let outcome = match (carrier, to) {
-            (_, Some(to)) => try_send(carrier, bytes, to),
+            (_, Some(to)) => try_send(carrier, bytes, to, None),
             (Carrier::Udp(udp), None) => udp.try_send(bytes).map(|_| ()),
             (Carrier::Unix(unix), None) => unix.try_send(bytes).map(|_| ()),
         };
@@ -451,9 +494,14 @@ fn poll_send(
     }
 }
 
-/// Gives one datagram for a peer to the kernel, if it takes one.
-pub(super) fn try_send(carrier: &Carrier, bytes: &[u8], to: &Peer) -> io::Result<()> {
+/// Gives one datagram for a peer to the kernel, if it takes one: from this address of ours, or from the one that the system
+/// chooses.
+pub(super) fn try_send(carrier: &Carrier, bytes: &[u8], to: &Peer, local: Option<IpAddr>) -> io::Result<()> {
     match (carrier, to) {
+        (Carrier::Udp(udp), Peer::Ip(to)) if local.is_some() => {
+            let letter = (datagram::Peer::Ip(*to), local, bytes);
+            udp.try_io(Interest::WRITABLE, || datagram::send(udp, std::iter::once(letter))).map(|_| ())
+        }
         (Carrier::Udp(udp), Peer::Ip(to)) => udp.try_send_to(bytes, *to).map(|_| ()),
         (Carrier::Unix(unix), Peer::Unix(Some(UnixName::Path(path)))) => {
             unix.try_send_to(bytes, path).map(|_| ())

@@ -90,15 +90,18 @@ impl Listener {
         let kind = Kind::of(&address)?;
         let acceptor = if needs_tls(&address) { Some(tls::acceptor(&address)?) } else { None };
         let mut socket_file = None;
+        let refused = |error| Error::system(address.shown(), "cannot listen", error);
         let doors = match &address.base {
             Base::Udp(at) => {
                 let sockets = bind_udp(&address, at).await?;
-                sockets.into_iter().map(|socket| Door::Hall(Hall::open(Carrier::Udp(socket)))).collect()
+                let halls =
+                    sockets.into_iter().map(|socket| Hall::open(Carrier::Udp(socket)).map(Door::Hall));
+                halls.collect::<io::Result<_>>().map_err(refused)?
             }
             Base::UnixDatagram(name) => {
                 let (socket, file) = bind_unix(&address, name)?;
                 socket_file = file;
-                vec![Door::Hall(Hall::open(Carrier::Unix(socket)))]
+                vec![Door::Hall(Hall::open(Carrier::Unix(socket)).map_err(refused)?)]
             }
             Base::Unix(name) => {
                 let (listener, file) = unix::listen(&address, name)?;

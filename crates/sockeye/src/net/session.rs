@@ -9,6 +9,7 @@ use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,7 +19,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep};
 
-use super::datagram::{Carrier, Received, Receiver, try_send};
+use super::datagram::{Arrival, Carrier, Received, Receiver, try_send};
 use super::peer::Peer;
 
 /// A session without a datagram for this long, in either direction, ends.
@@ -72,6 +73,8 @@ type Presence = mpsc::Sender<Infallible>;
 pub(super) struct Session {
     carrier: Arc<Carrier>,
     peer: Peer,
+    /// The address of ours that it writes to, and is answered from, where the socket has many.
+    local: Option<IpAddr>,
     inbox: mpsc::Receiver<Queued>,
     idle: Pin<Box<Sleep>>,
     /// Waits until the socket takes a datagram again. Each session waits for itself, since they share a socket, which
@@ -83,18 +86,21 @@ pub(super) struct Session {
 struct Writable(Pin<Box<dyn Future<Output = io::Result<()>> + Send + Sync>>);
 
 impl Hall {
-    pub(super) fn open(carrier: Carrier) -> Hall {
+    /// # Errors
+    /// The system's, when it will not tell which of its addresses are asked.
+    pub(super) fn open(carrier: Carrier) -> io::Result<Hall> {
+        let receiver = Receiver::of_many(&carrier)?;
         let carrier = Arc::new(carrier);
         let (arrive, arrivals) = mpsc::channel(BACKLOG_MAX);
         let (presence, mut all_left) = mpsc::channel(1);
-        let distribution = distribute(Arc::clone(&carrier), arrive, presence.downgrade());
+        let distribution = distribute(Arc::clone(&carrier), receiver, arrive, presence.downgrade());
         tokio::spawn(async move {
             tokio::select! {
                 () = distribution => {}
                 _ = all_left.recv() => {}
             }
         });
-        Hall { carrier, arrivals, _presence: presence }
+        Ok(Hall { carrier, arrivals, _presence: presence })
     }
 
     /// The next peer that nobody has heard of.
@@ -110,17 +116,18 @@ impl Hall {
 /// Receives for everybody, for as long as it is polled.
 async fn distribute(
     carrier: Arc<Carrier>,
+    mut receiver: Receiver,
     arrive: mpsc::Sender<Session>,
     presence: mpsc::WeakSender<Infallible>,
 ) {
     let total = Arc::new(AtomicUsize::new(0));
-    let mut sessions: HashMap<Peer, mpsc::Sender<Queued>> = HashMap::new();
+    // As with streams: who writes to two addresses of ours means two conversations.
+    let mut sessions: HashMap<(Peer, Option<IpAddr>), mpsc::Sender<Queued>> = HashMap::new();
     let mut swept_at = 64;
-    let mut receiver = Receiver::new();
     loop {
         let received = std::future::poll_fn(|cx| receiver.poll_receive(&carrier, cx)).await;
         // An error concerns one datagram: of a peer that went away, or one too large. The next may be well.
-        let Ok((bytes, peer)) = received else {
+        let Ok(Arrival { bytes, peer, local }) = received else {
             tokio::task::yield_now().await;
             continue;
         };
@@ -128,7 +135,9 @@ async fn distribute(
             tracing::debug!(%peer, "datagram dropped: the queues are full");
             continue;
         };
-        let queued = match sessions.get(&peer) {
+        let ends = (peer, local);
+        let peer = &ends.0;
+        let queued = match sessions.get(&ends) {
             Some(inbox) => match inbox.try_send(queued) {
                 Ok(()) => continue,
                 Err(mpsc::error::TrySendError::Full(_)) => {
@@ -155,6 +164,7 @@ async fn distribute(
         let session = Session {
             carrier: Arc::clone(&carrier),
             peer: peer.clone(),
+            local,
             inbox,
             idle,
             writable: None,
@@ -162,7 +172,7 @@ async fn distribute(
         };
         match arrive.try_send(session) {
             Ok(()) => {
-                sessions.insert(peer, sender);
+                sessions.insert(ends, sender);
             }
             // A backlog that is full, or a listener that is gone.
             Err(_) => tracing::debug!(%peer, "datagram dropped: nobody accepts"),
@@ -173,6 +183,13 @@ async fn distribute(
 impl Session {
     pub(super) fn peer(&self) -> &Peer {
         &self.peer
+    }
+
+    pub(super) fn local(&self) -> Peer {
+        match (self.carrier.local(), self.local) {
+            (Peer::Ip(bound), Some(local)) => Peer::Ip(SocketAddr::new(local, bound.port())),
+            (bound, _) => bound,
+        }
     }
 
     pub(super) fn carrier(&self) -> &Carrier {
@@ -203,7 +220,7 @@ impl Session {
                 ready!(writable.as_mut().poll(cx))?;
                 self.writable = None;
             }
-            match try_send(&self.carrier, bytes, to.unwrap_or(&self.peer)) {
+            match try_send(&self.carrier, bytes, to.unwrap_or(&self.peer), self.local) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     let carrier = Arc::clone(&self.carrier);
                     self.writable = Some(Writable(Box::pin(async move {

@@ -1,5 +1,6 @@
 //! What each kind has of its own.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use sockeye::address::Address;
@@ -104,6 +105,29 @@ async fn abstract_names_need_no_file() {
 
     let (mut server, _) = soon(listener.accept()).await.expect("a client");
     assert_eq!(receive_bytes(&mut server, 5).await.expect("received"), b"hello");
+}
+
+#[tokio::test]
+async fn a_datagram_session_answers_from_the_address_that_was_asked() {
+    for (any, asked) in [("0.0.0.0:0", &["127.0.0.1", "127.0.0.2"][..]), ("[::]:0", &["::1"])] {
+        let Ok(mut listener) = Listener::bind(format!("udp:{any}")).await else { continue };
+        let port = listener.locals()[0].ip().expect("it is UDP").port();
+        // One and the same socket asks: what it asks keeps the sessions apart.
+        let asker = tokio::net::UdpSocket::bind(any).await.expect("a port");
+        for address in asked {
+            let ours = SocketAddr::new(address.parse().expect("an address"), port);
+            asker.send_to(address.as_bytes(), ours).await.expect("sent");
+
+            let (mut session, _) = soon(listener.accept()).await.expect("a peer");
+            let heard = soon(session.recv()).await.expect("received").expect("a datagram");
+            session.send("back").await.expect("sent");
+
+            assert_eq!(heard.bytes, address.as_bytes());
+            assert_eq!(session.local().ip(), Some(ours));
+            let mut buffer = [0; 16];
+            assert_eq!(soon(asker.recv_from(&mut buffer)).await.expect("received"), (4, ours));
+        }
+    }
 }
 
 #[tokio::test]
