@@ -307,6 +307,12 @@ impl Http {
                 cx.hub.past(client, WANTED, &channel, past, cx.now);
                 Next::Goes
             }
+            Action::Events { .. } if self.manner.head_only => {
+                self.manner.keep_alive = false;
+                let (http, now) = (&*self, cx.now);
+                cx.say(client, |out| http.write_events_head(out, now));
+                self.answered(cx.now, cx.limits)
+            }
             Action::Events { name, form, subscribe } => {
                 self.wait(Wanted::Events { form, start: subscribe.start });
                 cx.hub.set_encoding(client, form.encoding());
@@ -496,7 +502,8 @@ impl Http {
                 self.answered(now, limits)
             }
             Wanted::Events { form, start } => {
-                self.write_events_head(out, done, start, now);
+                self.write_events_head(out, now);
+                write_first_event(out, done, start);
                 Next::Becomes(State::Events(form))
             }
             Wanted::Raw { handshake, raw, .. } => {
@@ -518,9 +525,8 @@ impl Http {
         }
     }
 
-    /// An event stream has no length and is not chunked: it ends with its connection. Its first event is the answer, so
-    /// that even a reader who has heard nothing yet has a position to come back to.
-    fn write_events_head(&self, out: &mut Vec<u8>, done: &Done, start: Start, now: Now) {
+    /// An event stream has no length and is not chunked: it ends with its connection.
+    fn write_events_head(&self, out: &mut Vec<u8>, now: Now) {
         let mut head = ResponseHead::new(200)
             .date(now.unix_ms)
             .header("Content-Type", "text/event-stream")
@@ -531,19 +537,22 @@ impl Http {
             head = head.header("Access-Control-Allow-Origin", origin.as_ref()).header("Vary", "Origin");
         }
         head.write(out);
-        let mut data = Vec::new();
-        answer::write_done(&mut data, None, done);
-        let id = match (done, start) {
-            // What is replayed is still to come: who is cut off before it must come back to where he was.
-            (Done::Subscribed { recovered: Some(Ok(())), .. }, Start::Since(since)) => {
-                Some(since.to_string())
-            }
-            (Done::Subscribed { .. }, Start::Last(_)) => None,
-            (Done::Subscribed { at: Some(at), .. }, _) => Some(at.to_string()),
-            _ => None,
-        };
-        write_event(out, id.as_deref(), &data);
     }
+}
+
+/// The first event of a stream is the answer, so that even a reader who has heard nothing yet has a position to come back
+/// to.
+fn write_first_event(out: &mut Vec<u8>, done: &Done, start: Start) {
+    let mut data = Vec::new();
+    answer::write_done(&mut data, None, done);
+    let id = match (done, start) {
+        // What is replayed is still to come: who is cut off before it must come back to where he was.
+        (Done::Subscribed { recovered: Some(Ok(())), .. }, Start::Since(since)) => Some(since.to_string()),
+        (Done::Subscribed { .. }, Start::Last(_)) => None,
+        (Done::Subscribed { at: Some(at), .. }, _) => Some(at.to_string()),
+        _ => None,
+    };
+    write_event(out, id.as_deref(), &data);
 }
 
 /// Whether the next request begins where the head ends.

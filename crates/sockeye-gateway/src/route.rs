@@ -211,7 +211,7 @@ fn channel(head: &RequestHead<'_>, encoded: &str, cx: &Context<'_>) -> Result<Ac
             let key = head.header("idempotency-key").map(str::to_owned);
             Ok(Action::Publish { channel: name, content, key })
         }
-        "GET" | "HEAD" if accepts(head, "text/event-stream") && head.method == "GET" => events(head, name),
+        "GET" | "HEAD" if accepts(head, "text/event-stream") => events(head, name),
         "GET" | "HEAD" if prefers_page(head) => {
             Ok(Action::Answer(asset(head, "/", cx).with("Vary", "Accept")))
         }

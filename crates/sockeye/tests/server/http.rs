@@ -154,6 +154,18 @@ fn head_says_what_get_would_and_nothing_more() {
         let head = http.ask("HEAD", path, &[], b"");
         assert_eq!((head.status, &head.headers), (get.status, &get.headers), "{path}");
     }
+    for path in ["/ch/c", "/ch/new", "/ch/%23", "/ch/c?since=no"] {
+        let accept = [("Accept", "text/event-stream")];
+        let mut get = server.http();
+        get.send(&request("GET", path, &accept, b""));
+        let get = Response::read_head(&mut get.0);
+        let mut http = server.http();
+        let head = http.ask("HEAD", path, &accept, b"");
+        assert_eq!((head.status, &head.headers), (get.status, &get.headers), "{path}");
+        if get.status == 200 {
+            http.ended();
+        }
+    }
     assert_eq!(http.ask("HEAD", "/metrics", &[], b"").status, 200);
     assert_eq!(http.ask("GET", "/healthz", &[], b"").text(), "ok\n");
 }
