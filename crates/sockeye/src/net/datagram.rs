@@ -27,6 +27,7 @@ use super::peer::Peer;
 use super::resolve::{resolve, resolve_local};
 use super::session::Session;
 use super::unix::{self, SocketFile, abstract_path};
+use super::untried::Untried;
 use super::{Error, ErrorKind, Result};
 use crate::address::{Address, HostPort, Options, UDP_BYTES_MAX, UnixName};
 
@@ -48,11 +49,15 @@ pub(super) struct Arrival {
 #[derive(Debug)]
 pub(super) struct Datagram {
     by: By,
+    /// Whom a socket of its own is connected to, or sends to.
+    peer: Peer,
     /// To whom what names nobody is sent, where the kernel does not know it.
     target: Option<Peer>,
     /// The outgoing slot.
     outgoing: Option<(Vec<u8>, Option<Peer>)>,
     receiver: Receiver,
+    /// While nobody has answered.
+    untried: Option<Box<Untried>>,
     /// The path that goes with the socket.
     _file: Option<SocketFile>,
 }
@@ -79,25 +84,18 @@ pub(super) async fn connect_udp(address: &Address, at: &HostPort) -> Result<Data
         Some(local) => resolve_local(address, local).await?,
         None => Vec::new(),
     };
-    let is_group = |ip: IpAddr| ip.is_multicast() || options.broadcast == Some(true);
     let mut last_error = io::Error::from(io::ErrorKind::AddrNotAvailable);
-    // Datagrams cannot be raced: whoever has a route is taken.
-    for to in candidates {
-        let local = locals.iter().find(|local| local.is_ipv4() == to.is_ipv4()).copied();
-        let local = local.unwrap_or_else(|| unspecified(to, 0));
-        let opened = open_udp(options, to, local).and_then(|socket| {
-            if is_group(to.ip()) {
-                return Ok(Datagram::of(
-                    Carrier::Udp(UdpSocket::from_std(socket.into())?),
-                    Some(Peer::Ip(to)),
-                    None,
-                ));
+    let mut candidates = candidates.into_iter();
+    // Whoever has a route is taken, and the others when he refuses.
+    while let Some(to) = candidates.next() {
+        match open_udp_to(options, &locals, to).and_then(Carrier::of_udp) {
+            Ok(carrier) if is_group(options, to.ip()) => {
+                return Ok(Datagram::of(carrier, Some(Peer::Ip(to)), None));
             }
-            socket.connect(&to.into())?;
-            Ok(Datagram::of(Carrier::Udp(UdpSocket::from_std(socket.into())?), None, None))
-        });
-        match opened {
-            Ok(datagram) => return Ok(datagram),
+            Ok(carrier) => {
+                let untried = Untried::new(options, locals, candidates);
+                return Ok(Datagram { untried, ..Datagram::of(carrier, None, None) });
+            }
             Err(error) => last_error = error,
         }
     }
@@ -105,6 +103,21 @@ pub(super) async fn connect_udp(address: &Address, at: &HostPort) -> Result<Data
     let error = Error::system(address.shown(), "cannot connect", last_error);
     // udp(7): the one thing that a UDP socket must be allowed to do.
     Err(if is_forbidden { error.with_hint("is it a broadcast address? broadcast allows it") } else { error })
+}
+
+/// A group has no one peer: who sends to it hears whoever answers.
+fn is_group(options: &Options, ip: IpAddr) -> bool {
+    ip.is_multicast() || options.broadcast == Some(true)
+}
+
+/// A UDP socket that sends to an address, and hears only it unless it is a group.
+fn open_udp_to(options: &Options, locals: &[SocketAddr], to: SocketAddr) -> io::Result<Socket> {
+    let local = locals.iter().find(|local| local.is_ipv4() == to.is_ipv4()).copied();
+    let socket = open_udp(options, to, local.unwrap_or_else(|| unspecified(to, 0)))?;
+    if !is_group(options, to.ip()) {
+        socket.connect(&to.into())?;
+    }
+    Ok(socket)
 }
 
 /// Makes a UDP socket with a local address, for each family that the host stands for.
@@ -229,20 +242,24 @@ pub(super) fn bind_unix(address: &Address, name: &UnixName) -> Result<(UnixDatag
 impl Datagram {
     pub(super) fn of(carrier: Carrier, target: Option<Peer>, file: Option<SocketFile>) -> Datagram {
         Datagram {
+            peer: target.clone().unwrap_or_else(|| carrier.peer()),
             by: By::Own(Arc::new(carrier)),
             target,
             outgoing: None,
             receiver: Receiver::new(),
+            untried: None,
             _file: file,
         }
     }
 
     pub(super) fn of_session(session: Session) -> Datagram {
         Datagram {
+            peer: Peer::Unnamed,
             by: By::Session(session),
             target: None,
             outgoing: None,
             receiver: Receiver::new(),
+            untried: None,
             _file: None,
         }
     }
@@ -261,16 +278,10 @@ impl Datagram {
         }
     }
 
-    pub(super) fn peer(&self) -> Peer {
-        match (&self.target, &self.by) {
-            (Some(target), _) => target.clone(),
-            (None, By::Session(session)) => session.peer().clone(),
-            (None, By::Own(carrier)) => match &**carrier {
-                Carrier::Udp(udp) => udp.peer_addr().map_or(Peer::Unnamed, Peer::Ip),
-                Carrier::Unix(unix) => {
-                    unix.peer_addr().map_or(Peer::Unnamed, |name| Peer::of_unix(&name.into()))
-                }
-            },
+    pub(super) fn peer(&self) -> &Peer {
+        match &self.by {
+            By::Session(session) => session.peer(),
+            By::Own(_) => &self.peer,
         }
     }
 
@@ -287,14 +298,40 @@ impl Datagram {
         name: &str,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Option<Received>>> {
-        let received = match &mut self.by {
-            By::Session(session) => return session.poll_recv(cx).map(Ok),
-            By::Own(carrier) => ready!(self.receiver.poll_receive(carrier, cx)),
-        };
-        Poll::Ready(match received {
-            Ok(Arrival { bytes, peer, .. }) => Ok(Some((bytes, peer))),
-            Err(error) => Err(Error::system(name, "cannot receive", error)),
-        })
+        loop {
+            let received = match &mut self.by {
+                By::Session(session) => return session.poll_recv(cx).map(Ok),
+                By::Own(carrier) => ready!(self.receiver.poll_receive(carrier, cx)),
+            };
+            match received {
+                Ok(Arrival { bytes, peer, .. }) => {
+                    self.untried = None;
+                    return Poll::Ready(Ok(Some((bytes, peer))));
+                }
+                // Whoever waits for this socket to take a datagram would not be woken by another one.
+                Err(error) if self.outgoing.is_none() && self.try_next(&error) => {}
+                Err(error) => return Poll::Ready(Err(Error::system(name, "cannot receive", error))),
+            }
+        }
+    }
+
+    /// Goes on with the next address of the host, if an error means that this one is wrong. Returns whether there is one.
+    fn try_next(&mut self, error: &io::Error) -> bool {
+        let Some(untried) = &mut self.untried else { return false };
+        while let Some(to) = untried.next_after(error) {
+            let Ok(socket) = open_udp_to(&untried.options, &untried.locals, to) else { continue };
+            for bytes in untried.kept() {
+                // As any datagram it may be lost, but a socket that is new has room for these.
+                let _ = socket.send(bytes);
+            }
+            let Ok(carrier) = Carrier::of_udp(socket) else { continue };
+            tracing::debug!(%to, %error, "nobody is there: trying the next address");
+            self.peer = Peer::Ip(to);
+            self.by = By::Own(Arc::new(carrier));
+            self.receiver = Receiver::new();
+            return true;
+        }
+        false
     }
 
     pub(super) fn is_free(&self) -> bool {
@@ -312,14 +349,24 @@ impl Datagram {
     }
 
     pub(super) fn poll_flush(&mut self, name: &str, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        let Some((bytes, to)) = &self.outgoing else { return Poll::Ready(Ok(())) };
-        let to = to.as_ref().or(self.target.as_ref());
-        let outcome = match &mut self.by {
-            By::Session(session) => session.poll_send(bytes, to, cx),
-            By::Own(carrier) => poll_send(carrier, bytes, to, cx),
+        let (outcome, length) = loop {
+            let Some((bytes, to)) = &self.outgoing else { return Poll::Ready(Ok(())) };
+            let to = to.as_ref().or(self.target.as_ref());
+            let outcome = match &mut self.by {
+                By::Session(session) => session.poll_send(bytes, to, cx),
+                By::Own(carrier) => poll_send(carrier, bytes, to, cx),
+            };
+            let outcome = ready!(outcome);
+            let length = bytes.len();
+            match &outcome {
+                Ok(()) => {
+                    self.untried.take_if(|untried| !untried.keep(bytes));
+                }
+                Err(error) if self.try_next(error) => continue,
+                Err(_) => {}
+            }
+            break (outcome, length);
         };
-        let outcome = ready!(outcome);
-        let length = bytes.len();
         // Sent or not, it is over with this datagram: what could not be sent is told, and not tried again unasked.
         self.outgoing = None;
         Poll::Ready(outcome.map_err(|error| {
@@ -341,6 +388,18 @@ fn too_large(name: &str, length: usize, bytes_max: usize) -> Error {
 }
 
 impl Carrier {
+    fn of_udp(socket: Socket) -> io::Result<Carrier> {
+        UdpSocket::from_std(socket.into()).map(Carrier::Udp)
+    }
+
+    /// Whom it is connected to.
+    fn peer(&self) -> Peer {
+        match self {
+            Carrier::Udp(udp) => udp.peer_addr().map_or(Peer::Unnamed, Peer::Ip),
+            Carrier::Unix(unix) => unix.peer_addr().map_or(Peer::Unnamed, |name| Peer::of_unix(&name.into())),
+        }
+    }
+
     pub(super) fn local(&self) -> Peer {
         match self {
             Carrier::Udp(udp) => udp.local_addr().map_or(Peer::Unnamed, Peer::Ip),

@@ -28,7 +28,7 @@ impl Socket {
         match self.kind {
             // What stands on a stream has the addresses of what is beneath.
             Kind::Message(_) | Kind::Stream(StreamKind::Tls) => {
-                Traits { peer_address: self.peer.ip().is_some(), ..traits }
+                Traits { peer_address: self.peer().ip().is_some(), ..traits }
             }
             _ => traits,
         }
@@ -69,7 +69,10 @@ impl Socket {
     /// # }
     /// ```
     pub fn peer(&self) -> &Peer {
-        &self.peer
+        match &self.core {
+            Core::Datagram(datagram) => datagram.peer(),
+            _ => &self.peer,
+        }
     }
 
     /// Our own end.

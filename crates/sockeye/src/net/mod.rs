@@ -66,6 +66,7 @@ mod timing;
 mod tls;
 mod transport;
 mod unix;
+mod untried;
 mod websocket;
 
 pub(crate) use connect::needs_tls;

@@ -260,13 +260,13 @@ impl Socket {
 
     /// An address of the family that is spoken.
     fn network(&self) -> IpAddr {
-        let ip = self.peer.ip().or_else(|| self.local().ip());
+        let ip = self.peer().ip().or_else(|| self.local().ip());
         ip.map_or(IpAddr::from([0, 0, 0, 0]), |address| address.ip())
     }
 
     fn set(&self, option: &str, of: Of, set: impl FnOnce(&SockRef<'_>) -> io::Result<()>) -> Result<()> {
         let is_udp = self.kind == Kind::Datagram(DatagramKind::Udp);
-        let is_network = self.peer.ip().is_some() || self.local().ip().is_some();
+        let is_network = self.peer().ip().is_some() || self.local().ip().is_some();
         let (applies, where_it_does) = match of {
             Of::Tcp => (is_network && !is_udp, "what stands on TCP"),
             Of::Udp => (is_udp, "UDP sockets"),

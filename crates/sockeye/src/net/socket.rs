@@ -105,7 +105,7 @@ impl ByteStream {
 impl Socket {
     pub(super) fn of(kind: Kind, name: String, core: Core) -> Socket {
         let peer = match &core {
-            Core::Datagram(datagram) => datagram.peer(),
+            Core::Datagram(_) => Peer::Unnamed,
             core => core.transport().map_or(Peer::Unnamed, Transport::peer),
         };
         Socket { core, kind, name, peer, taken: 0 }
@@ -646,7 +646,7 @@ impl fmt::Debug for Socket {
             .debug_struct("Socket")
             .field("kind", &self.kind)
             .field("name", &self.name)
-            .field("peer", &self.peer)
+            .field("peer", self.peer())
             .finish_non_exhaustive()
     }
 }

@@ -169,6 +169,44 @@ async fn a_datagram_that_nobody_waits_for_is_refused_by_the_next_call() {
 }
 
 #[tokio::test]
+async fn a_host_with_two_families_is_reached_by_datagrams_on_the_one_that_hears() {
+    for ip in ["127.0.0.1", "[::1]"] {
+        let Ok(mut service) = Socket::bind(format!("udp:{ip}:0")).await else { continue };
+        let port = service.local().ip().expect("it is UDP").port();
+        let mut client = Socket::connect(format!("udp:localhost:{port}")).await.expect("there is a way");
+
+        // A refusal may be told by the second send, or by waiting for the answer.
+        client.send("one").await.expect("sent");
+        client.send("two").await.expect("sent");
+        let answered = async {
+            for _ in 0..2 {
+                let (bytes, peer) = service.recv_from().await.expect("received");
+                service.send_to(bytes, &peer).await.expect("sent");
+            }
+        };
+        let heard = async { [client.recv().await, client.recv().await] };
+
+        let (heard, ()) = soon(async { tokio::join!(heard, answered) }).await;
+        let heard = heard.map(|heard| heard.expect("received").expect("a datagram").bytes);
+        assert_eq!(heard, [b"one", b"two"], "{ip}");
+        assert_eq!(*client.peer(), service.local());
+    }
+}
+
+#[tokio::test]
+async fn a_host_that_no_address_answers_for_is_told_as_refused() {
+    let gone = Socket::bind("udp:127.0.0.1:0").await.expect("a free port");
+    let port = gone.local().ip().expect("it is UDP").port();
+    let mut client = Socket::connect(format!("udp:localhost:{port}")).await.expect("there is a way");
+    drop(gone);
+
+    client.send("anybody?").await.expect("sent");
+    let error = soon(client.recv()).await.expect_err("nobody is there");
+
+    assert_eq!(error.kind(), ErrorKind::Unreachable, "{error}");
+}
+
+#[tokio::test]
 async fn a_group_is_heard_by_all_who_joined() {
     let group = "239.255.77.77";
     let mut hears = Vec::new();
