@@ -160,7 +160,7 @@ fn write(machine: &mut Connection, hub: &mut Hub, limits: &Limits, now: Now, out
         let ended = machine.ending();
         match item {
             Item::Message(message) => out.extend_from_slice(machine.form().bytes(&Arc::clone(message))),
-            Item::Bytes(bytes) => out.extend_from_slice(bytes),
+            Item::Bytes(bytes) | Item::Pushed(bytes) => out.extend_from_slice(bytes),
             item => machine.encode(item, out, limits, now),
         }
         hub.pop_front(client);

@@ -511,7 +511,7 @@ impl Connection {
     pub fn encode(&mut self, item: &Item, out: &mut Vec<u8>, limits: &Limits, now: Now) {
         match item {
             Item::Message(message) => out.extend_from_slice(self.form().bytes(message)),
-            Item::Bytes(bytes) => out.extend_from_slice(bytes),
+            Item::Bytes(bytes) | Item::Pushed(bytes) => out.extend_from_slice(bytes),
             Item::Answer(answer) => match &mut self.state {
                 State::Http(http) => {
                     let next = http.encode_answer(answer, out, limits, now);
@@ -605,7 +605,7 @@ impl Connection {
         if self.ending == Ending::No && !self.closing {
             self.why = why;
             self.closing = true;
-            self.deadline_ms = self.deadline_ms.min(now.ms + limits.close_timeout_ms);
+            self.deadline_ms = now.ms + limits.close_timeout_ms;
         }
     }
 

@@ -13,7 +13,7 @@ use crate::request::{self, Objects};
 pub(crate) struct Lines {
     decoder: LineDecoder,
     objects: Objects,
-    /// A line was given out since that was last asked.
+    /// A line was given out, or found too long, since that was last asked.
     has_finished: bool,
 }
 
@@ -45,6 +45,7 @@ impl Lines {
                     }
                 }
                 Err(error) => {
+                    self.has_finished = true;
                     if !self.objects.refuse_unreadable(client, Code::TooLarge, &error.to_string(), cx) {
                         return false;
                     }
@@ -54,14 +55,16 @@ impl Lines {
         true
     }
 
-    /// Whether a line was given out since this was last asked.
+    /// Whether a line was given out, or found too long, since this was last asked.
     pub(crate) fn take_finished(&mut self) -> bool {
         std::mem::take(&mut self.has_finished)
     }
 
-    /// How many bytes of a line have come whose end has not, if there is one.
+    /// How many bytes of a line have come whose end has not, if there is one that is waited for: not the rest of one that
+    /// was too long.
     pub(crate) fn unfinished_bytes(&self) -> Option<usize> {
-        (!self.decoder.is_empty()).then(|| self.decoder.held_bytes())
+        let held_bytes = self.decoder.held_bytes();
+        (!self.decoder.is_empty() && held_bytes > 0).then_some(held_bytes)
     }
 
     pub(crate) fn objects(&self) -> &Objects {

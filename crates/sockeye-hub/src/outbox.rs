@@ -28,6 +28,8 @@ pub enum Item {
     Notice(Box<Notice>),
     /// Bytes of the gateway's own, ready for the wire.
     Bytes(Box<[u8]>),
+    /// The same, of a message or gap that was encoded for this client alone.
+    Pushed(Box<[u8]>),
     /// The last item: the connection is closed after it.
     Bye(Box<Bye>),
 }
@@ -161,6 +163,8 @@ pub struct Outbox {
     front_offset: usize,
     message_bytes: usize,
     other_bytes: usize,
+    /// What of these nobody asked for.
+    pushed_bytes: usize,
     messages: u32,
     gaps: u32,
 }
@@ -207,9 +211,9 @@ impl Outbox {
         self.other_bytes
     }
 
-    /// What of that was asked for: not the gaps, which nobody asks for.
+    /// What of that was asked for: not what is pushed, which who only hears may leave unread.
     pub fn answer_bytes(&self) -> usize {
-        self.other_bytes - self.gaps as usize * size_of::<Gap>()
+        self.other_bytes - self.pushed_bytes
     }
 
     /// How many messages wait.
@@ -241,29 +245,45 @@ impl Outbox {
             last.to = gap.to;
             return;
         }
-        self.other_bytes += other_cost_bytes(&item);
-        self.gaps += u32::from(matches!(item, Item::Gap(_)));
+        self.count_other(&item);
         self.items.push_back(item);
+    }
+
+    fn count_other(&mut self, item: &Item) {
+        self.other_bytes += other_cost_bytes(item);
+        self.pushed_bytes += pushed_cost_bytes(item);
+        self.gaps += u32::from(matches!(item, Item::Gap(_)));
+    }
+
+    fn discount_other(&mut self, item: &Item) {
+        self.other_bytes -= other_cost_bytes(item);
+        self.pushed_bytes -= pushed_cost_bytes(item);
+        self.gaps -= u32::from(matches!(item, Item::Gap(_)));
     }
 
     /// Puts bytes before everything that waits. Only possible while nothing of the front item is written.
     pub(crate) fn push_front_bytes(&mut self, bytes: Box<[u8]>) {
         assert_eq!(self.front_offset, 0, "what is half written cannot be preceded");
         let item = Item::Bytes(bytes);
-        self.other_bytes += other_cost_bytes(&item);
+        self.count_other(&item);
         self.items.push_front(item);
     }
 
     /// Replaces an item by its encoded bytes; `length` tells the encoded length of a message.
     pub(crate) fn replace(&mut self, index: usize, bytes: Box<[u8]>, length: impl FnOnce(&Message) -> usize) {
-        let Some(slot) = self.items.get_mut(index) else { return };
-        let old = std::mem::replace(slot, Item::Bytes(bytes));
-        self.other_bytes += other_cost_bytes(slot);
-        self.other_bytes -= other_cost_bytes(&old);
-        self.gaps -= u32::from(matches!(old, Item::Gap(_)));
-        if let Item::Message(message) = &old {
-            self.message_bytes -= length(message);
-            self.messages -= 1;
+        let new = match self.items.get(index) {
+            Some(Item::Message(_) | Item::Gap(_) | Item::Pushed(_)) => Item::Pushed(bytes),
+            Some(_) => Item::Bytes(bytes),
+            None => return,
+        };
+        self.count_other(&new);
+        let old = std::mem::replace(&mut self.items[index], new);
+        match &old {
+            Item::Message(message) => {
+                self.message_bytes -= length(message);
+                self.messages -= 1;
+            }
+            other => self.discount_other(other),
         }
     }
 
@@ -276,10 +296,7 @@ impl Outbox {
                 self.message_bytes -= length(message);
                 self.messages -= 1;
             }
-            other => {
-                self.other_bytes -= other_cost_bytes(other);
-                self.gaps -= u32::from(matches!(other, Item::Gap(_)));
-            }
+            other => self.discount_other(other),
         }
         if self.items.is_empty() && self.items.capacity() > ITEMS_KEPT_MAX {
             self.items = VecDeque::new();
@@ -295,6 +312,7 @@ impl Outbox {
     pub(crate) fn take_items(&mut self) -> VecDeque<Item> {
         self.message_bytes = 0;
         self.other_bytes = 0;
+        self.pushed_bytes = 0;
         self.messages = 0;
         self.gaps = 0;
         std::mem::take(&mut self.items)
@@ -324,10 +342,7 @@ impl Outbox {
                     self.message_bytes -= length(&message);
                     self.messages -= 1;
                 }
-                Some(other) => {
-                    self.other_bytes -= other_cost_bytes(&other);
-                    self.gaps -= u32::from(matches!(other, Item::Gap(_)));
-                }
+                Some(other) => self.discount_other(&other),
                 None => {}
             }
         }
@@ -351,11 +366,16 @@ impl Outbox {
     }
 }
 
+/// What of an item's cost nobody asked for.
+fn pushed_cost_bytes(item: &Item) -> usize {
+    if matches!(item, Item::Gap(_) | Item::Pushed(_)) { other_cost_bytes(item) } else { 0 }
+}
+
 /// What an item other than a message costs while it waits.
 fn other_cost_bytes(item: &Item) -> usize {
     match item {
         Item::Message(_) => 0,
-        Item::Bytes(bytes) => bytes.len(),
+        Item::Bytes(bytes) | Item::Pushed(bytes) => bytes.len(),
         Item::Gap(_) => size_of::<Gap>(),
         Item::Notice(_) => size_of::<Notice>(),
         Item::Bye(_) => size_of::<Bye>(),

@@ -49,7 +49,7 @@ pub(super) fn encode(item: &Item, out: &mut Vec<u8>) {
         Item::Answer(answer) => answer::write_answer(out, answer),
         Item::Gap(gap) => answer::write_gap(out, gap),
         Item::Notice(notice) => answer::write_notice(out, notice),
-        Item::Bytes(bytes) => out.extend_from_slice(bytes),
+        Item::Bytes(bytes) | Item::Pushed(bytes) => out.extend_from_slice(bytes),
         Item::Bye(bye) => answer::write_bye(out, bye),
     }
 }

@@ -280,3 +280,38 @@ fn a_body_that_is_not_read_for_a_while_has_its_time_when_it_is() {
     assert!(!desk.wait_ms(1_000).is_empty());
     assert_eq!(desk.machine.ending(), Ending::AfterOutput);
 }
+
+#[test]
+fn a_line_that_is_too_long_is_over_and_the_next_one_has_a_time_of_its_own() {
+    let mut desk = Desk::new(ShardInfo::single());
+    let piece = vec![b'x'; 1 << 20];
+    desk.give(b"{\"pub\":\"a\",\"data\":\"");
+    let mut said = Vec::new();
+    while said.is_empty() {
+        desk.now.ms += 5_000;
+        said = desk.give(&piece).1;
+    }
+    assert!(String::from_utf8_lossy(&said).contains("too_large"));
+
+    // Its rest goes by, however long that takes.
+    for _ in 0..5 {
+        desk.wait_ms(20_000);
+        desk.give(&piece);
+    }
+    desk.give(b"\"}\n{\"ping\"");
+    assert_eq!(desk.wait_ms(59_999), b"");
+    assert_eq!(desk.machine.ending(), Ending::No);
+    desk.wait_ms(1);
+    assert_eq!(desk.machine.ending(), Ending::AfterOutput);
+}
+
+#[test]
+fn who_is_to_be_closed_has_his_last_while_whatever_he_has_begun() {
+    let mut desk = Desk::new(ShardInfo::single());
+    desk.give(b"{\"ping\":1");
+    desk.now.ms += desk.limits.body_timeout_ms - 10;
+
+    desk.machine.handle_closing("drain", desk.now, &desk.limits);
+
+    assert_eq!(desk.machine.poll_timeout(), Some(desk.now.ms + desk.limits.close_timeout_ms));
+}

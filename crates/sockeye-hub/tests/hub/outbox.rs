@@ -37,6 +37,30 @@ fn the_gateways_bytes_keep_their_place() {
 }
 
 #[test]
+fn what_is_pushed_is_no_answer_encoded_or_not() {
+    let mut world = World::new();
+    let ana = world.connect();
+    world.sub(ana, "chat");
+    world.read(ana);
+    world.say(ana, "chat", "hi");
+    world.sub(ana, "more");
+
+    let answer_bytes = world.hub().outbox(ana.id).answer_bytes();
+    world.hubs[0].replace_front_item(ana.id, 0, vec![b'x'; 1_000].into());
+    let outbox = world.hub().outbox(ana.id);
+    assert!(answer_bytes > 0);
+    assert_eq!((outbox.answer_bytes(), outbox.message_bytes()), (answer_bytes, 0));
+    assert_eq!(outbox.other_bytes(), 1_000 + answer_bytes);
+
+    world.hubs[0].replace_front_item(ana.id, 1, vec![b'y'; 70].into());
+    assert_eq!(world.hub().outbox(ana.id).answer_bytes(), 70);
+    world.hubs[0].pop_front(ana.id);
+    assert_eq!(world.hub().outbox(ana.id).answer_bytes(), 70);
+    world.hubs[0].pop_front(ana.id);
+    assert_eq!(world.hub().outbox(ana.id).answer_bytes(), 0);
+}
+
+#[test]
 fn closing_drops_messages_and_keeps_answers() {
     let mut world = World::new();
     let (ana, ben) = (world.connect(), world.connect());

@@ -289,7 +289,7 @@ impl Day {
     /// Checks one item against what the client was promised. False: the stream is over.
     fn check(&mut self, reader: &mut Reader, item: Item) -> bool {
         match item {
-            Item::Bytes(_) | Item::Notice(_) => panic!("nobody queued this"),
+            Item::Bytes(_) | Item::Pushed(_) | Item::Notice(_) => panic!("nobody queued this"),
             Item::Bye(bye) => {
                 assert_eq!(bye.reason, "slow");
                 return false;

@@ -208,7 +208,7 @@ pub(crate) fn describe(item: &Item) -> String {
             format!("{} {} {}", message.channel, message.sequence, String::from_utf8_lossy(&message.payload))
         }
         Item::Gap(gap) => format!("{} gap {}..{} {}", gap.channel, gap.from, gap.to, gap.why.as_str()),
-        Item::Bytes(bytes) => format!("bytes {}", String::from_utf8_lossy(bytes)),
+        Item::Bytes(bytes) | Item::Pushed(bytes) => format!("bytes {}", String::from_utf8_lossy(bytes)),
         Item::Bye(bye) => format!("bye {}", bye.reason),
         Item::Notice(notice) => match &**notice {
             Notice::Ended { name } => format!("{name} ended"),

@@ -105,7 +105,7 @@ impl Gather {
                     bytes += form.bytes(message).len();
                     Planned::Shared
                 }
-                Item::Bytes(own) => {
+                Item::Bytes(own) | Item::Pushed(own) => {
                     bytes += own.len();
                     Planned::Shared
                 }
@@ -145,7 +145,7 @@ impl Gather {
             let bytes = match (planned, outbox.get(index)) {
                 (Planned::Encoded { start, end }, _) => &self.encoded[*start..*end],
                 (Planned::Shared, Some(Item::Message(message))) => form.bytes(message),
-                (Planned::Shared, Some(Item::Bytes(own))) => own,
+                (Planned::Shared, Some(Item::Bytes(own) | Item::Pushed(own))) => own,
                 (Planned::Shared, _) => &[],
             };
             push(&bytes[offset..]);
@@ -229,7 +229,7 @@ impl Gather {
             Planned::Encoded { start, end } => end - start,
             Planned::Shared => match speech.hub.outbox(speech.machine.client()).get(0) {
                 Some(Item::Message(message)) => speech.machine.form().bytes(message).len(),
-                Some(Item::Bytes(own)) => own.len(),
+                Some(Item::Bytes(own) | Item::Pushed(own)) => own.len(),
                 _ => 0,
             },
         }
