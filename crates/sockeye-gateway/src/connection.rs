@@ -21,6 +21,7 @@ use crate::form::Form;
 use crate::http::Http;
 use crate::limit::Limits;
 use crate::line::Lines;
+use crate::patience::Patience;
 use crate::protocol::{Protocol, Transport};
 use crate::rate::Over;
 use crate::reply::{Manner, Reply};
@@ -59,10 +60,7 @@ pub struct Connection {
     pinged: bool,
     transport: Transport,
     last_input_ms: u64,
-    /// Since when a message or line is unfinished (`u64::MAX`: none is).
-    unfinished_since_ms: u64,
-    /// Since when nothing is taken of answers that wait (`u64::MAX`: it is, or none do).
-    stalled_since_ms: u64,
+    patience: Patience,
     state: State,
     why: &'static str,
 }
@@ -91,8 +89,7 @@ impl Connection {
             pinged: false,
             transport,
             last_input_ms: now.ms,
-            unfinished_since_ms: u64::MAX,
-            stalled_since_ms: u64::MAX,
+            patience: Patience::default(),
             state: State::Detect(Vec::new()),
             why: "done",
         }
@@ -196,7 +193,7 @@ impl Connection {
                         self.end(Ending::AfterOutput, "closed", cx);
                         continue;
                     }
-                    if socket.unfinished_bytes().is_some() || self.unfinished_since_ms != u64::MAX {
+                    if socket.unfinished_bytes().is_some() || self.patience.awaits_rest() {
                         self.note_unfinished(cx);
                     }
                     return at;
@@ -206,7 +203,7 @@ impl Connection {
                         self.end(Ending::AfterOutput, "unreadable", cx);
                         continue;
                     }
-                    if lines.unfinished_bytes().is_some() || self.unfinished_since_ms != u64::MAX {
+                    if lines.unfinished_bytes().is_some() || self.patience.awaits_rest() {
                         self.note_unfinished(cx);
                     }
                     return at;
@@ -330,32 +327,49 @@ impl Connection {
         if self.closing || self.ending == Ending::AfterOutput {
             self.deadline_ms = now.ms + limits.close_timeout_ms;
         } else if let State::Http(http) = &mut self.state {
-            http.handle_taken(now, limits);
+            http.handle_taken(now.ms, limits);
             self.deadline_ms = http.deadline_ms();
         }
-        self.stalled_since_ms = u64::MAX;
+        self.patience.forget_stalled();
     }
 
-    /// The socket takes nothing for the time being. Whoever asked for answers has to take them.
-    pub fn handle_blocked(&mut self, hub: &Hub, now: Now, limits: &Limits) {
+    /// A deadline has come, and this is what the shell sees of the way to the peer: when its system was last seen to take
+    /// something, or to have taken everything, and whether something is under way to it now. Who takes what he can is
+    /// neither stalled nor silent, however long that takes.
+    pub fn note_way(&mut self, kept_up_ms: u64, is_under_way: bool, now: Now, limits: &Limits) {
+        self.patience.note_way(kept_up_ms, is_under_way, now, limits);
+        if !is_under_way {
+            return;
+        }
+        if self.closing || self.ending == Ending::AfterOutput {
+            self.deadline_ms = self.deadline_ms.max(kept_up_ms + limits.close_timeout_ms);
+        } else if let State::Http(http) = &mut self.state {
+            http.handle_taken(kept_up_ms, limits);
+            self.deadline_ms = http.deadline_ms();
+        }
+    }
+
+    /// The socket takes nothing for the time being. Whoever asked for answers has to take them. Returns whether his time
+    /// for it begins.
+    pub fn handle_blocked(&mut self, hub: &Hub, now: Now, limits: &Limits) -> bool {
         let is_asking = matches!(self.state, State::Lines(_) | State::Socket(_));
-        if self.stalled_since_ms == u64::MAX
-            && is_asking
+        let begins = is_asking
             && self.ending == Ending::No
             && !self.closing
             && hub.outbox(self.client).answer_bytes() > limits.stalled_bytes_min
-        {
-            self.stalled_since_ms = now.ms;
-            self.deadline_ms = self.deadline_ms.min(now.ms + limits.stall_timeout_ms);
+            && self.patience.note_stalled(now);
+        if begins {
+            self.deadline_ms = self.deadline_ms.min(self.patience.stalled_until_ms(limits));
         }
+        begins
     }
 
     /// Says whether nothing was taken of answers for too long.
     fn is_stalled(&mut self, cx: &Context<'_>) -> bool {
         if cx.hub.outbox(self.client).answer_bytes() <= cx.limits.stalled_bytes_min {
-            self.stalled_since_ms = u64::MAX;
+            self.patience.forget_stalled();
         }
-        cx.now.ms >= self.stalled_since_ms.saturating_add(cx.limits.stall_timeout_ms)
+        cx.now.ms >= self.patience.stalled_until_ms(cx.limits)
     }
 
     /// How many bytes of an unfinished message or line have come, if one is unfinished.
@@ -370,39 +384,24 @@ impl Connection {
     /// Sees to it that what is unfinished is finished in time.
     #[cold]
     fn note_unfinished(&mut self, cx: &Context<'_>) {
-        let was_unfinished = self.unfinished_since_ms != u64::MAX;
+        let was_unfinished = self.patience.awaits_rest();
         let has_finished = match &mut self.state {
             State::Socket(socket) => socket.take_finished(),
             State::Lines(lines) => lines.take_finished(),
             State::Detect(_) | State::Http(_) | State::Events(_) => false,
         };
-        // What is finished has kept its time; what is begun behind it has one of its own.
-        if has_finished {
-            self.unfinished_since_ms = u64::MAX;
+        let bytes = self.unfinished_bytes();
+        self.patience.note_unfinished(has_finished, bytes, cx.now);
+        // A line has no other time to keep but for that of answers.
+        if bytes.is_none() && was_unfinished && matches!(self.state, State::Lines(_)) && !self.closing {
+            self.deadline_ms = self.patience.stalled_until_ms(cx.limits);
         }
-        let Some(bytes) = self.unfinished_bytes() else {
-            self.unfinished_since_ms = u64::MAX;
-            // A line has no other time to keep but for that of answers.
-            if was_unfinished && matches!(self.state, State::Lines(_)) && !self.closing {
-                self.deadline_ms = self.stalled_since_ms.saturating_add(cx.limits.stall_timeout_ms);
-            }
-            return;
-        };
-        if self.unfinished_since_ms == u64::MAX {
-            self.unfinished_since_ms = cx.now.ms;
-        }
-        self.deadline_ms = self.deadline_ms.min(self.unfinished_until_ms(bytes, cx.limits));
-    }
-
-    fn unfinished_until_ms(&self, bytes: usize, limits: &Limits) -> u64 {
-        self.unfinished_since_ms.saturating_add(limits.arrival_timeout_ms(bytes))
+        self.deadline_ms = self.deadline_ms.min(self.patience.unfinished_until_ms(bytes, cx.limits));
     }
 
     /// It was not read until now: what is unfinished has its time from here on.
     pub fn excuse_unfinished(&mut self, now: Now, limits: &Limits) {
-        if self.unfinished_since_ms != u64::MAX {
-            self.unfinished_since_ms = now.ms;
-        }
+        self.patience.excuse_unfinished(now);
         if let State::Http(http) = &mut self.state
             && self.ending == Ending::No
             && !self.closing
@@ -414,11 +413,11 @@ impl Connection {
 
     /// What was begun is not finished in time. Returns whether it is to be waited for no more.
     fn is_overdue(&mut self, cx: &Context<'_>) -> bool {
-        let Some(bytes) = self.unfinished_bytes() else { return false };
-        if !self.may_read(cx.hub, cx.limits) {
+        let bytes = self.unfinished_bytes();
+        if bytes.is_some() && !self.may_read(cx.hub, cx.limits) {
             self.excuse_unfinished(cx.now, cx.limits);
         }
-        cx.now.ms >= self.unfinished_until_ms(bytes, cx.limits)
+        cx.now.ms >= self.patience.unfinished_until_ms(bytes, cx.limits)
     }
 
     /// The time at which `handle_timeout` is due.
@@ -468,7 +467,9 @@ impl Connection {
             }
             State::Socket(socket) => {
                 let silent_ms = cx.now.ms - self.last_input_ms;
-                if silent_ms >= cx.limits.silence_timeout_ms {
+                if silent_ms >= cx.limits.silence_timeout_ms && self.patience.excuses_silence() {
+                    self.deadline_ms = cx.now.ms + cx.limits.pong_timeout_ms();
+                } else if silent_ms >= cx.limits.silence_timeout_ms {
                     self.end(Ending::Now, "silent", cx);
                 } else if silent_ms >= cx.limits.ping_interval_ms {
                     if !self.pinged {
@@ -490,11 +491,12 @@ impl Connection {
             State::Lines(_) => self.deadline_ms = u64::MAX,
         }
         if self.ending == Ending::No {
-            let stalled_until_ms = self.stalled_since_ms.saturating_add(cx.limits.stall_timeout_ms);
-            self.deadline_ms = self.deadline_ms.min(stalled_until_ms);
-            if let Some(bytes) = self.unfinished_bytes() {
-                self.deadline_ms = self.deadline_ms.min(self.unfinished_until_ms(bytes, cx.limits));
-            }
+            let bytes = self.unfinished_bytes();
+            let waits = [
+                self.patience.stalled_until_ms(cx.limits),
+                self.patience.unfinished_until_ms(bytes, cx.limits),
+            ];
+            self.deadline_ms = waits.into_iter().fold(self.deadline_ms, u64::min);
         }
     }
 

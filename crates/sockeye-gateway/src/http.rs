@@ -112,10 +112,10 @@ impl Http {
         matches!(self.phase, Phase::Head) && self.head.is_empty()
     }
 
-    /// The peer has taken some of what was left unread: it is not idle.
-    pub(crate) fn handle_taken(&mut self, now: Now, limits: &Limits) {
+    /// The peer took some of what was left unread, at that time: it was not idle.
+    pub(crate) fn handle_taken(&mut self, at_ms: u64, limits: &Limits) {
         if self.is_between() {
-            self.deadline_ms = now.ms + limits.http_idle_timeout_ms;
+            self.deadline_ms = self.deadline_ms.max(at_ms + limits.http_idle_timeout_ms);
         }
     }
 

@@ -34,6 +34,7 @@ mod cookie;
 mod detect;
 mod http;
 mod line;
+mod patience;
 mod protocol;
 mod reply;
 mod request;

@@ -17,7 +17,7 @@ pub struct Limits {
     /// A kept-alive HTTP connection without a request is closed after this time (75 s).
     pub http_idle_timeout_ms: u64,
     /// An HTTP body, a WebSocket message and a line must arrive within this time (60 s) of their first byte, plus one second
-    /// for each 16 KiB of them, else the connection is closed: with 408, close code 1008, or `bad_request`.
+    /// for each 4 KiB of them, else the connection is closed: with 408, close code 1008, or `bad_request`.
     pub body_timeout_ms: u64,
     /// An HTTP head may have this many bytes (16 KiB), else 431 and close.
     pub head_bytes_max: usize,
@@ -129,9 +129,14 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// How long the answer to a ping is waited for.
+    pub(crate) fn pong_timeout_ms(&self) -> u64 {
+        self.silence_timeout_ms.saturating_sub(self.ping_interval_ms).max(1)
+    }
+
     /// How long what has so many bytes so far may take to arrive.
     pub(crate) fn arrival_timeout_ms(&self, bytes: usize) -> u64 {
-        const BYTES_PER_SECOND: usize = 16 << 10;
+        const BYTES_PER_SECOND: usize = 4 << 10;
         self.body_timeout_ms + (bytes / BYTES_PER_SECOND) as u64 * 1_000
     }
 

@@ -187,12 +187,12 @@ fn what_is_begun_and_not_finished_in_time_ends_the_connection() {
 }
 
 #[test]
-fn a_long_line_has_a_second_more_for_each_of_its_16_kib() {
+fn a_long_line_has_a_second_more_for_each_of_its_4_kib() {
     let mut desk = Desk::new(ShardInfo::single());
     desk.give(b"{\"pub\":\"a\",\"data\":\"");
     for _ in 0..32 {
         assert_eq!(desk.wait_ms(2_000), b"");
-        desk.give(&[b'x'; 16 << 10]);
+        desk.give(&[b'x'; 4 << 10]);
     }
 
     desk.give(b"\",\"id\":1}\n");
@@ -314,4 +314,57 @@ fn who_is_to_be_closed_has_his_last_while_whatever_he_has_begun() {
     desk.machine.handle_closing("drain", desk.now, &desk.limits);
 
     assert_eq!(desk.machine.poll_timeout(), Some(desk.now.ms + desk.limits.close_timeout_ms));
+}
+
+#[test]
+fn a_websocket_that_takes_what_it_can_is_not_silent_however_slow_its_link_is() {
+    let mut desk = Desk::new(ShardInfo::single());
+    desk.give(UPGRADE);
+    desk.wait_ms(25_000);
+
+    // A long message is under way, behind which the ping waits, and every second some of it arrives.
+    for _ in 0..20 {
+        desk.now.ms += 24_999;
+        desk.machine.note_way(desk.now.ms - 1_000, true, desk.now, &desk.limits);
+        desk.wait_ms(1);
+        assert_eq!(desk.machine.ending(), Ending::No);
+    }
+    // The last of it has arrived, and with it the ping: the pong has its time.
+    desk.now.ms += 24_999;
+    desk.machine.note_way(desk.now.ms, false, desk.now, &desk.limits);
+    desk.wait_ms(1);
+    assert_eq!(desk.machine.ending(), Ending::No);
+    desk.machine.note_way(desk.now.ms, false, desk.now, &desk.limits);
+    desk.wait_ms(25_000);
+    assert_eq!(desk.machine.ending(), Ending::Now);
+
+    // Of whom nothing is taken any more nothing is awaited, either.
+    let mut desk = Desk::new(ShardInfo::single());
+    desk.give(UPGRADE);
+    desk.wait_ms(25_000);
+    desk.now.ms += 24_999;
+    desk.machine.note_way(desk.now.ms - 25_000, true, desk.now, &desk.limits);
+    desk.wait_ms(1);
+    assert_eq!(desk.machine.ending(), Ending::Now);
+}
+
+#[test]
+fn who_takes_some_of_his_answers_is_not_stalled() {
+    let mut desk = Desk::new(ShardInfo::single());
+    let client = desk.machine.client();
+    let publish = Publish { channel: "chat", kind: Kind::Text, payload: vec![b'x'; 8_000].into(), key: None };
+    desk.hub.publish(client, Tag::Silent, publish, desk.now);
+    desk.give(b"{\"past\":\"chat\",\"id\":1}\n");
+    assert!(desk.machine.handle_blocked(&desk.hub, desk.now, &desk.limits));
+
+    let blocked_ms = desk.now.ms;
+    desk.now.ms += 119_999;
+    // Its socket never had room enough for more, but its system took something a minute ago.
+    desk.machine.note_way(blocked_ms + 60_000, true, desk.now, &desk.limits);
+    desk.wait_ms(1);
+    assert_eq!(desk.machine.ending(), Ending::No);
+    desk.wait_ms(59_999);
+    assert_eq!(desk.machine.ending(), Ending::No);
+    desk.wait_ms(1);
+    assert_eq!(desk.machine.ending(), Ending::Now);
 }

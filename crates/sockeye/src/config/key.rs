@@ -82,7 +82,7 @@ keys! {
     "limits.first_byte_timeout", Time, connection.first_byte_timeout_ms, "A connection that says nothing for this long at its start is closed.";
     "limits.head_timeout", Time, connection.head_timeout_ms, "An HTTP head must be whole within this time of its first byte, else 408 and close.";
     "limits.stall_timeout", Time, connection.stall_timeout_ms, "A connection of lines or a WebSocket that takes nothing for this time while answers wait for it is closed. Who only hears is not.";
-    "limits.body_timeout", Time, connection.body_timeout_ms, "An HTTP body, a WebSocket message and a line must arrive within this time, plus a second for each 16 KiB, else the connection is closed.";
+    "limits.body_timeout", Time, connection.body_timeout_ms, "An HTTP body, a WebSocket message and a line must arrive within this time, plus a second for each 4 KiB, else the connection is closed.";
     "limits.http_idle_timeout", Time, connection.http_idle_timeout_ms, "A kept-alive HTTP connection without a request for this long is closed.";
     "limits.head_bytes_max", Bytes, connection.head_bytes_max, "Length of an HTTP head. Above it: 431 and close.";
     "limits.headers_max", Count, connection.headers_max, "Header fields of an HTTP head. Above it: 431 and close.";
@@ -94,6 +94,7 @@ keys! {
     "limits.close_timeout", Time, connection.close_timeout_ms, "How long a connection that is being closed may take nothing of what is queued, and then may take to end.";
     "limits.events_per_second_max", Count32, server.events_per_second_max, "Events told on $sys/clients, and as many on $sys/channels, per second and shard. The rest is counted, and the count is told.";
     "limits.linger_timeout", Time, server.linger_timeout_ms, "How long a connection that was told its end may go on sending, unread, before it is closed.";
+    "limits.lost_timeout", Time, server.lost_timeout_ms, "A TCP peer whose system acknowledges nothing for this long, while something waits for it, is gone: its connection is closed. Who is there and reads nothing is not, unless this is less than two minutes: so rarely systems ask.";
     "limits.drain_delay", TimeOrNone, server.drain_delay_ms, "How long /readyz says 503 after SIGTERM before anything else ends, so that a proxy which asks it sends nobody any more.";
     "limits.drain_timeout", Time, server.drain_timeout_ms, "How long connections have to take what is queued after SIGTERM; then they are cut.";
     "limits.drain_reconnect_min", Time, server.drain_reconnect_min_ms, "Drained clients are told to come back after a random wait of at least this ...";

@@ -19,6 +19,9 @@ pub struct ServerLimits {
     pub accept_retry_ms: u64,
     /// A connection that was told its end may send for this long (2 s), unread, before it is closed.
     pub linger_timeout_ms: u64,
+    /// A TCP peer whose system has said nothing for this time (150 s) while something waits to be acknowledged is gone: its
+    /// connection is closed. The system asks a peer that has no room every two minutes at least, and who is there answers.
+    pub lost_timeout_ms: u64,
     /// What may wait in the inbox of a shard (65,536 letters). Above it the shards that write to it read from none of
     /// their connections until it is less; nobody blocks.
     pub inbox_letters_max: usize,
@@ -71,6 +74,7 @@ impl Default for ServerLimits {
             backlog_max: 4_096,
             accept_retry_ms: 1_000,
             linger_timeout_ms: 2_000,
+            lost_timeout_ms: 150_000,
             inbox_letters_max: 65_536,
             inbox_bytes_max: 16 << 20,
             letters_per_turn_max: 4_096,

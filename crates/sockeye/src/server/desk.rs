@@ -21,7 +21,7 @@ use super::figures::Figures;
 use super::gather::{Gather, Speech, Written};
 use super::guard::Guard;
 use super::kernel::{News, Secured, Stream};
-use super::peer::Peer;
+use super::peer::{Keeping, Peer};
 use super::stats::ShardPages;
 use super::steward::Orders;
 use super::timer::Wheel;
@@ -346,8 +346,8 @@ impl Desk {
     /// Sees how a connection stands: what it became, whether it is at its end, when it is to be looked at.
     #[inline]
     pub(super) fn settle(&mut self, peer: &mut Peer<impl Stream>) -> Fate {
-        if peer.blocked {
-            peer.machine.handle_blocked(&self.hub, self.now, &self.limits);
+        if peer.blocked && peer.machine.handle_blocked(&self.hub, self.now, &self.limits) {
+            peer.look(self.now.ms);
         }
         if peer.machine.is_steady() && peer.is_armed() { Fate::Stays } else { self.settle_change(peer) }
     }
@@ -486,6 +486,10 @@ impl Desk {
         }
         if peer.stream.expires_in_handshake() {
             return Fate::Ends("no TLS handshake in time", None);
+        }
+        if let Some(keeping) = peer.look(self.now.ms) {
+            let Keeping { kept_up_ms, is_under_way, .. } = keeping;
+            peer.machine.note_way(kept_up_ms, is_under_way, self.now, &self.limits);
         }
         self.with_machine(peer, |machine, cx| machine.handle_timeout(cx))
     }

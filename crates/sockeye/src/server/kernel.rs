@@ -179,6 +179,11 @@ pub trait Stream {
         false
     }
 
+    /// How the system gets on with bringing the peer what was written, if it tells.
+    fn delivery(&self) -> Option<Delivery> {
+        None
+    }
+
     /// Tells the peer that nothing more will come.
     fn finish(&mut self);
 
@@ -233,6 +238,17 @@ pub trait Stream {
     fn remark(&self) -> Option<&'static str> {
         None
     }
+}
+
+/// How the system gets on with bringing a peer what was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// A count that grows when the peer's system has taken something, and only then.
+    pub taken: u64,
+    /// The peer's system has not taken everything.
+    pub is_under_way: bool,
+    /// For how long it has not said anything, in milliseconds.
+    pub silent_ms: u64,
 }
 
 /// What a stream comes to know of itself.

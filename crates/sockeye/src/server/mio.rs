@@ -22,7 +22,7 @@ use tracing::{debug, warn};
 use super::ciphertext::Ciphertext;
 use super::datagram_socket::DatagramSocket;
 use super::inbox::{Inboxes, WAKE_TOKEN};
-use super::kernel::{Accepted, DATAGRAM_TOKENS, Event, Kernel, LISTENER_TOKENS, News, Stream};
+use super::kernel::{Accepted, DATAGRAM_TOKENS, Delivery, Event, Kernel, LISTENER_TOKENS, News, Stream};
 use super::letter::Letter;
 use super::listen::Listening;
 use super::tls::{Arrived, Door, Fresh, TlsSocket};
@@ -445,6 +445,25 @@ impl Stream for Socket {
         // Errors and hang-ups are reported unasked. When nothing can be asked, writing will tell.
         rustix::event::poll(&mut asked, Some(&Timespec::default())).is_ok()
             && asked[0].revents().intersects(PollFlags::ERR | PollFlags::HUP)
+    }
+
+    fn delivery(&self) -> Option<Delivery> {
+        let tcp = match self {
+            Socket::Tcp(tcp) => tcp,
+            Socket::Tls(tls) => tls.as_tcp(),
+            Socket::Fresh(fresh) => fresh.as_tcp()?,
+            Socket::Unix(unix) => {
+                // What was written makes it less, and what is read more.
+                let unread = sockeye_sys::socket::unsent(unix).ok()? as u64;
+                return Some(Delivery { taken: u64::MAX - unread, is_under_way: unread > 0, silent_ms: 0 });
+            }
+        };
+        let flow = sockeye_sys::socket::flow(tcp).ok()?;
+        Some(Delivery {
+            taken: flow.acknowledged,
+            is_under_way: flow.is_under_way,
+            silent_ms: flow.silence.as_millis() as u64,
+        })
     }
 
     fn finish(&mut self) {

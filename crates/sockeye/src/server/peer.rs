@@ -6,6 +6,7 @@ use sockeye_gateway::Connection;
 use sockeye_hub::ClientId;
 
 use super::guard::Standing;
+use super::kernel::Stream;
 
 /// A connection of a shard.
 ///
@@ -35,6 +36,10 @@ pub(super) struct Peer<S> {
     pub(super) machine: Connection,
     /// When a lingering connection is cut (`u64::MAX`: it does not linger).
     linger_ms: u64,
+    /// What its system had taken when it was last looked at.
+    taken: u64,
+    /// When its system was last seen to take something, or to have taken everything.
+    kept_up_ms: u64,
     /// Received, but not handled yet, because the machine paused. Handled before anything newer.
     held: Vec<u8>,
     /// What it counts for, and is held to, if anything.
@@ -44,6 +49,16 @@ pub(super) struct Peer<S> {
     pub(super) address: Option<SocketAddr>,
     /// Those who hear of clients were told that it has come.
     pub(super) is_told: bool,
+}
+
+/// How a peer keeps up with what it is written.
+pub(super) struct Keeping {
+    /// When its system was last seen to take something, or to have taken everything.
+    pub(super) kept_up_ms: u64,
+    /// Its system has not taken everything.
+    pub(super) is_under_way: bool,
+    /// For how long its system has not said anything.
+    pub(super) silent_ms: u64,
 }
 
 impl<S> Peer<S> {
@@ -63,6 +78,8 @@ impl<S> Peer<S> {
             address,
             armed_ms: u64::MAX,
             linger_ms: u64::MAX,
+            taken: 0,
+            kept_up_ms: 0,
             holds: false,
             apart: owes_header || standing.as_ref().is_some_and(|standing| standing.is_metered()),
             owes_header,
@@ -121,6 +138,22 @@ impl<S> Peer<S> {
     pub(super) fn take_held(&mut self) -> Vec<u8> {
         self.holds = false;
         std::mem::take(&mut self.held)
+    }
+
+    /// Looks how the system gets on with bringing it what was written: when it last kept up, whether something is under
+    /// way, and for how long its system has been silent.
+    pub(super) fn look(&mut self, now_ms: u64) -> Option<Keeping>
+    where
+        S: Stream,
+    {
+        let delivery = self.stream.delivery()?;
+        // What was taken from a Unix socket is known by how much is left, which grows as we write.
+        let has_taken = delivery.taken > std::mem::replace(&mut self.taken, delivery.taken);
+        if has_taken || !delivery.is_under_way {
+            self.kept_up_ms = now_ms;
+        }
+        let (is_under_way, silent_ms) = (delivery.is_under_way, delivery.silent_ms);
+        Some(Keeping { kept_up_ms: self.kept_up_ms, is_under_way, silent_ms })
     }
 
     /// The wheel will bring this peer up in time.

@@ -70,6 +70,8 @@ pub struct Shard<K: Kernel> {
     events: Vec<Event>,
     due: Vec<u64>,
     next_stats_ms: u64,
+    /// Whose turn it is to be looked at, whether it is still there.
+    next_look: usize,
     /// Which state of the known tokens this shard goes by.
     tokens_generation: u64,
     /// When figures may be shown again, and whether there is anything to show.
@@ -92,6 +94,7 @@ impl<K: Kernel> Shard<K> {
             due: Vec::new(),
             buffer: ReceiveBuffer::new(setup.server_limits.receive_bytes_max),
             next_stats_ms: now.ms,
+            next_look: 0,
             post: Post::new(setup.cookie_key, datagram_sockets, &setup.guard),
             tokens_generation,
             next_show_ms: now.ms,
@@ -410,6 +413,7 @@ impl<K: Kernel> Shard<K> {
             let lost = self.kernel.datagrams_lost();
             has_news |= std::mem::replace(&mut self.desk.figures.datagrams_lost, lost) != lost;
             self.refresh_identities();
+            self.drop_lost();
             self.publish_stats();
             let Desk { chronicle, hub, now, .. } = &mut self.desk;
             if chronicle.heard {
@@ -425,6 +429,28 @@ impl<K: Kernel> Shard<K> {
         }
         if self.exchange.drain.deadline_ms().is_some_and(|deadline_ms| deadline_ms <= self.desk.now.ms) {
             self.cut_all();
+        }
+    }
+
+    /// Looks at a share of the connections, each three times in the time that a peer's system may be silent, for those whose
+    /// peers are gone. Keep-alive does not ask while something is under way, and the system itself gives up after a quarter
+    /// of an hour.
+    fn drop_lost(&mut self) {
+        let lost_timeout_ms = self.desk.server_limits.lost_timeout_ms;
+        let turns = (lost_timeout_ms / 3 / self.desk.server_limits.stats_interval_ms.max(1)).max(1);
+        for _ in 0..self.peers.len().div_ceil(turns as usize) {
+            let place = self.next_look;
+            self.next_look = (place + 1) % self.peers.len();
+            let Some(peer) = &mut self.peers[place] else { continue };
+            let Some(keeping) = peer.look(self.desk.now.ms) else { continue };
+            // One that takes nothing is asked by its own system now and then, and answers.
+            let is_lost = keeping.is_under_way
+                && self.desk.now.ms >= keeping.kept_up_ms + lost_timeout_ms
+                && keeping.silent_ms >= lost_timeout_ms;
+            if is_lost {
+                let client = peer.client();
+                self.remove(client, "lost", None);
+            }
         }
     }
 

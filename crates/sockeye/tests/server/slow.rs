@@ -257,6 +257,86 @@ fn stalled_hearers_do_not_delay_the_others_and_are_told_what_they_missed() {
 }
 
 #[test]
+fn a_websocket_that_reads_slowly_is_not_silent() {
+    let server = Server::with(
+        "limits.ping_interval = \"150ms\"\nlimits.silence_timeout = \"300ms\"\nlimits.message_bytes_max = \"4MiB\"\n\
+         history.bytes = \"8MiB\"\nlimits.unsent_bytes_max = \"16KiB\"\ndeflate = \"off\"",
+    );
+    let text = "x".repeat(4 << 20);
+    assert_eq!(server.ask("POST", "/ch/c", &[], text.as_bytes()).status, 200);
+    let mut slow = small(&server);
+    let upgrade = [
+        ("Connection", "Upgrade"),
+        ("Upgrade", "websocket"),
+        ("Sec-WebSocket-Version", "13"),
+        ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+    ];
+    slow.write_all(&request("GET", "/ch/c?last=1", &upgrade, b"")).unwrap();
+    // It sets the pace, for nothing is said to it.
+    let mut clock = server.connect().patient(Duration::from_millis(20));
+
+    let (mut taken, mut piece) = (0, vec![0; 64 << 10]);
+    let started = Instant::now();
+    while taken < text.len() {
+        let length = slow.read(&mut piece).unwrap();
+        assert!(length > 0, "it was closed after {taken} bytes");
+        let before = taken;
+        taken += length;
+        if before >> 16 == taken >> 16 {
+            continue;
+        }
+        clock.read(&mut [0; 1]).unwrap_err();
+    }
+
+    assert!(started.elapsed() > Duration::from_millis(600), "it was not slow");
+}
+
+#[test]
+fn whose_system_answers_no_more_is_closed_and_who_only_reads_nothing_is_not() {
+    // A system asks a peer without room after 0.2 s, 0.4 s, and so on: until it is lost time enough passes without a word
+    // only from who is gone.
+    let server = Server::with("limits.lost_timeout = \"4s\"\nlimits.unsent_bytes_max = \"16KiB\"");
+    let hears = |request: &[u8]| {
+        let mut stream = small(&server);
+        stream.write_all(request).unwrap();
+        stream.read_exact(&mut [0; 1]).unwrap();
+        stream
+    };
+    let lines = b"{\"sub\":\"c\",\"id\":1}\n";
+    let events = request("GET", "/ch/c", &[("Accept", "text/event-stream")], b"");
+    let gone = [hears(lines), hears(&events)];
+    let stalled = [hears(lines), hears(&events)];
+    for peer in &gone {
+        // From here on its system takes in nothing, as if the cable were pulled.
+        let deaf = socket2::SockFilter::new(0x06 /* BPF_RET */, 0, 0, 0);
+        socket2::SockRef::from(peer).attach_filter(&[deaf]).unwrap();
+    }
+
+    let mut speaker = server.lines();
+    let open = |server: &Server| {
+        ["lines", "sse"].map(|name| server.metric(&format!("sockeye_connections{{protocol=\"{name}\"}}")))
+    };
+    server.wait_until("all are counted", |server| open(server) == [2, 2]);
+    let text = "x".repeat(16 << 10);
+    for n in 1..=64 {
+        assert_eq!(speaker.ask(&format!(r#"{{"pub":"c","data":"{text}","id":{n}}}"#))["ok"], n);
+    }
+    server.wait_until("those who are gone are closed", |server| server.closed("lost") == 2);
+
+    // The speaker speaks lines, too.
+    assert_eq!(open(&server), [2, 1]);
+    drop((gone, stalled));
+}
+
+/// A connection whose own system takes little.
+fn small(server: &Server) -> std::net::TcpStream {
+    let stream = std::net::TcpStream::connect(server.tcp()).unwrap();
+    stream.set_read_timeout(Some(crate::world::PATIENCE)).unwrap();
+    socket2::SockRef::from(&stream).set_recv_buffer_size(16 << 10).unwrap();
+    stream
+}
+
+#[test]
 fn long_answers_that_are_not_read_are_bounded_in_all_and_nothing_else_is_refused() {
     // A share for each shard, which one long answer fills.
     let server = Server::with("limits.answers_total_bytes_max = \"128KiB\"\nhistory.bytes = \"2MiB\"");
