@@ -114,7 +114,10 @@ impl Steward<'_> {
         match outcome {
             Ok(Some(changed)) => info!(why, changed, "the configuration was read again"),
             Ok(None) => warn!("a shard does not go on with the configuration"),
-            Err(error) => warn!(%error, why, "the configuration cannot be used: the old one stays"),
+            Err(error) => {
+                warn!(%error, why, "the configuration cannot be used: the old one stays");
+                return self.notify(Notifier::ready_as_before);
+            }
         }
         self.notify(Notifier::ready);
     }

@@ -279,6 +279,26 @@ fn the_service_manager_hears_ready_alive_reloading_and_stopping() {
 }
 
 #[test]
+fn the_service_manager_hears_that_a_configuration_cannot_be_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let (manager, path) = manager(folder.path());
+    let file = folder.path().join("sockeye.toml");
+    std::fs::write(&file, "listen = [\"tcp:127.0.0.1:0\"]\n").unwrap();
+    let flags = ["--config", file.to_str().unwrap()];
+    let mut service = Service::start(&flags, vec![], &[("NOTIFY_SOCKET", path.as_str())]);
+    assert_eq!(heard(&manager), "READY=1\nSTATUS=serving");
+    service.listening();
+
+    // It is read because it has changed.
+    std::fs::write(&file, "nonsense = 1\n").unwrap();
+
+    assert!(heard(&manager).starts_with("RELOADING=1\n"));
+    assert!(heard(&manager).starts_with("READY=1\nSTATUS=serving as before"));
+    service.terminate();
+    assert!(service.child.wait().unwrap().success());
+}
+
+#[test]
 fn the_journal_gets_lines_with_priorities_and_nobody_else_does() {
     let folder = tempfile::tempdir().unwrap();
     let log = |name: &str, flags: &[&str], is_journal: bool| {

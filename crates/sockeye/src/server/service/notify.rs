@@ -41,7 +41,12 @@ impl Notifier {
         self.send("READY=1\nSTATUS=serving");
     }
 
-    /// The configuration is being read again; `ready` follows. `monotonic` is the system's monotonic clock.
+    /// The server takes connections with the configuration it had: the one that was read cannot be used.
+    pub fn ready_as_before(&mut self) {
+        self.send("READY=1\nSTATUS=serving as before: the configuration that was read cannot be used");
+    }
+
+    /// The configuration is being read again; `ready` or `ready_as_before` follows. `monotonic` is the system's monotonic clock.
     pub fn reloading(&mut self, monotonic: Duration) {
         self.send(&format!("RELOADING=1\nMONOTONIC_USEC={}\nSTATUS=reloading", monotonic.as_micros()));
     }
@@ -113,11 +118,14 @@ mod tests {
         notifier.ready();
         notifier.reloading(Duration::from_micros(1_234));
         notifier.alive();
+        notifier.ready_as_before();
         notifier.stopping(Duration::from_secs(10));
 
         assert_eq!(heard(&manager), "READY=1\nSTATUS=serving");
         assert_eq!(heard(&manager), "RELOADING=1\nMONOTONIC_USEC=1234\nSTATUS=reloading");
         assert_eq!(heard(&manager), "WATCHDOG=1");
+        let kept = "READY=1\nSTATUS=serving as before: the configuration that was read cannot be used";
+        assert_eq!(heard(&manager), kept);
         assert_eq!(heard(&manager), "STOPPING=1\nSTATUS=draining\nEXTEND_TIMEOUT_USEC=15000000");
         assert_eq!(notifier.alive_interval(), Some(Duration::from_secs(5)));
     }
