@@ -7,7 +7,8 @@ use anyhow::Context as _;
 use clap::Args;
 
 use super::Failure;
-use crate::config::{Config, Overrides};
+use super::log::Reader;
+use crate::config::{Config, Environment, Overrides};
 use crate::server::{Tls, Tokens};
 
 /// Check a configuration, or print every key with its value and what it does
@@ -26,6 +27,12 @@ pub(super) struct Check {
 
 impl Check {
     pub(super) fn run(self) -> Result<(), Failure> {
+        // A service manager has it run before a reload, and then it is the journal that reads.
+        let reader = Reader::find(false, Environment::read().journal_stream);
+        self.check().map_err(|failure| failure.to(reader))
+    }
+
+    fn check(self) -> Result<(), Failure> {
         let config = Config::load(self.config.as_deref(), Overrides::default())?;
         if config.tls.is_on() {
             // What will have to be done is no mistake: it is told, and the configuration is good.

@@ -299,6 +299,26 @@ fn the_service_manager_hears_that_a_configuration_cannot_be_used() {
 }
 
 #[test]
+fn a_check_for_the_journal_says_how_grave_its_failure_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let wrong = folder.path().join("sockeye.toml");
+    std::fs::write(&wrong, "nonsense = 1\n").unwrap();
+    let journal = std::fs::File::create(folder.path().join("journal")).unwrap();
+    let meta = journal.metadata().unwrap();
+
+    let status = Command::new(BINARY)
+        .args(["check", "--config", wrong.to_str().unwrap()])
+        .stderr(journal)
+        .env("JOURNAL_STREAM", format!("{}:{}", meta.dev(), meta.ino()))
+        .status()
+        .unwrap();
+
+    assert_eq!(status.code(), Some(2));
+    let said = std::fs::read_to_string(folder.path().join("journal")).unwrap();
+    assert!(said.starts_with("<3>sockeye: ") && said.contains("nonsense"), "{said}");
+}
+
+#[test]
 fn the_journal_gets_lines_with_priorities_and_nobody_else_does() {
     let folder = tempfile::tempdir().unwrap();
     let log = |name: &str, flags: &[&str], is_journal: bool| {
