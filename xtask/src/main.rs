@@ -1,7 +1,7 @@
 //! `cargo xtask`: one door for automation, the same on a laptop and on a build machine.
 //!
 //! Each door is a file: [`mod@test`] runs everything that must hold, [`mod@tidy`] checks the rules of the house,
-//! [`autobahn`], [`clients`], [`peers`] and [`proxies`] drive the real binary from outside, [`fuzz`] looks for new inputs.
+//! [`autobahn`], [`clients`], [`peers`], [`proxies`] and [`mod@systemd`] drive the real binary from outside, [`fuzz`] looks for new inputs.
 //! Deliberately absent: anything that publishes or deploys, and shell scripts (what runs here is Rust, so that it
 //! is read, formatted and tested like the rest).
 
@@ -18,6 +18,7 @@ mod proxies;
 mod server;
 mod size;
 mod step;
+mod systemd;
 mod test;
 mod tidy;
 mod tools;
@@ -47,6 +48,9 @@ fn run() -> Result<ExitCode> {
         return Ok(ExitCode::from(2));
     }
     let door = arguments.remove(0);
+    if door == systemd::INSIDE {
+        return systemd::inside(&arguments).map(|()| ExitCode::SUCCESS);
+    }
     let workspace = Workspace::open(take_flag(&mut arguments, "--install"))?;
     match door.as_str() {
         "test" => {
@@ -114,6 +118,14 @@ fn run() -> Result<ExitCode> {
             }
             Ok(report.finish())
         }
+        "systemd" => {
+            refuse_rest(&arguments)?;
+            let mut report = Report::new(workspace.is_build_machine());
+            if let Some(binary) = server::build_step(&workspace, &mut report) {
+                systemd::steps(&workspace, &binary, &mut report);
+            }
+            Ok(report.finish())
+        }
         "help" | "--help" | "-h" => {
             println!("{USAGE}");
             Ok(ExitCode::SUCCESS)
@@ -177,6 +189,8 @@ cargo xtask DOOR
   clients                    Chromium, Python, npm ws, curl and nc against the release build
   peers                      nc, ncat, socat, curl, openssl and Python at the other end of connect and listen
   proxies                    nginx, HAProxy and Caddy, as docs/examples sets them up, in front of the release build
+  systemd                    the release build under a real systemd, installed as the documents say, in namespaces of its own;
+                             it takes root
 
   --install                  with any door: fetch what is missing into target/ and, for programs, with
                              apt-get; without it, a step that lacks something is skipped and says so

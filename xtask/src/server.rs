@@ -80,6 +80,11 @@ impl Server {
         Ok(server)
     }
 
+    /// The number of its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Asks it to end in good order.
     pub(crate) fn terminate(&self) -> Result<()> {
         run(Command::new("kill").args(["-TERM", &self.child.id().to_string()]))

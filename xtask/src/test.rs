@@ -10,7 +10,7 @@ use anyhow::{Result, bail};
 use crate::command::{run, watch};
 use crate::step::{Missing, Outcome, Report};
 use crate::workspace::Workspace;
-use crate::{autobahn, clients, metrics, peers, proxies, server, size, tidy, tools};
+use crate::{autobahn, clients, metrics, peers, proxies, server, size, systemd, tidy, tools};
 
 /// Runs all steps and prints the report.
 pub(crate) fn everything(workspace: &Workspace) -> ExitCode {
@@ -40,10 +40,11 @@ pub(crate) fn everything(workspace: &Workspace) -> ExitCode {
             clients::steps(workspace, &binary, &mut report);
             peers::steps(workspace, &binary, &mut report);
             proxies::steps(workspace, &binary, &mut report);
+            systemd::steps(workspace, &binary, &mut report);
             report.step("metrics", || metrics::step(workspace, &binary));
             report.step("size of the binary", || size::binary(&binary));
         }
-        None => report.step("Autobahn, clients, peers, proxies, metrics, size", || {
+        None => report.step("Autobahn, clients, peers, proxies, systemd, metrics, size", || {
             Err(Missing::new("the release build", "mend the step above").into())
         }),
     }
