@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use sockeye_gateway::CookieKey;
 use sockeye_gateway::datagram::Datagrams;
-use sockeye_gateway::mail::{Letter, Mail, Source};
+use sockeye_gateway::mail::{DatagramKind, Letter, Mail, Source};
 use sockeye_hub::{Bye, ClientId};
 use tracing::debug;
 
@@ -227,11 +227,14 @@ impl<K: Kernel> Shard<K> {
         }
     }
 
-    /// A letter cannot be sent at all: its session has nobody behind it, or no way there.
+    /// A letter cannot be sent at all. On a network it is lost on the way like any other: there may be a way again the next
+    /// moment, and a session without a datagram ends by itself. Behind the name of a Unix socket there is nobody any more.
     fn lose(&mut self, letter: &Letter, error: &io::Error) {
         debug!(to = ?letter.to.peer, %error, "a datagram could not be sent");
         self.post.machine.note_lost(letter);
-        if let Some(client) = letter.client {
+        if letter.to.peer.kind() == DatagramKind::Unix
+            && let Some(client) = letter.client
+        {
             self.post.machine.end(client, &mut self.desk.hub);
         }
     }
