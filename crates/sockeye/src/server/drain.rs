@@ -16,10 +16,12 @@
 //! shard alone passes all of this in one step. Deliberately absent: when the loops end (`serve.rs`), which is not before
 //! all shards are drained, since each is the home of some channels.
 
+use sockeye_gateway::Protocol;
 use sockeye_hub::Bye;
 use tracing::{info, warn};
 
-use super::kernel::Kernel;
+use super::desk::Desk;
+use super::kernel::{Kernel, LISTENER_TOKENS};
 use super::letter::{Content, Stage};
 use super::shard::Shard;
 
@@ -39,6 +41,11 @@ impl Drain {
     /// When what is left is cut.
     pub(super) fn deadline_ms(&self) -> Option<u64> {
         self.deadline_ms
+    }
+
+    /// Whether everybody was told.
+    pub(super) fn has_said_farewell(&self) -> bool {
+        self.said_farewell
     }
 }
 
@@ -82,8 +89,8 @@ impl<K: Kernel> Shard<K> {
             return;
         }
         self.desk.now = self.kernel.now();
+        self.hear_newcomers();
         self.desk.draining = true;
-        self.desk.welcoming = false;
         self.desk.leaves_ms = None;
         self.desk.quiet = true;
         self.exchange.drain.deadline_ms = Some(self.desk.now.ms + self.desk.server_limits.drain_timeout_ms);
@@ -95,6 +102,23 @@ impl<K: Kernel> Shard<K> {
             self.write(shard, Content::Drain(Stage::Quiet));
         }
         self.go_on_draining();
+    }
+
+    /// Takes in who has come already, and hears what those have said who were not heard yet: they did not come too late.
+    fn hear_newcomers(&mut self) {
+        // Nobody is handed to another shard any more, which may be draining already.
+        self.desk.welcoming = false;
+        for index in 0..self.kernel.listeners() as u64 {
+            self.accept(LISTENER_TOKENS + index);
+        }
+        for index in 0..self.peers.len() {
+            let Some(peer) = &mut self.peers[index] else { continue };
+            if peer.machine.protocol() == Protocol::Unknown {
+                let client = peer.client();
+                peer.readable = true;
+                self.at_desk(client, Desk::serve);
+            }
+        }
     }
 
     /// Another shard has come so far.

@@ -68,7 +68,8 @@ impl<K: Kernel> Shard<K> {
             match letter.content {
                 Content::Hub(message) => self.desk.hub.handle_shard(letter.from, message, self.desk.now),
                 Content::Connection(accepted) => {
-                    if !self.desk.draining {
+                    // It comes too late to be heard, but not to be told.
+                    if !self.exchange.drain.has_said_farewell() {
                         self.welcome(*accepted);
                     }
                 }

@@ -283,12 +283,14 @@ impl<K: Kernel> Shard<K> {
         true
     }
 
-    fn accept(&mut self, token: u64) {
+    pub(super) fn accept(&mut self, token: u64) {
         let index = (token - LISTENER_TOKENS) as usize;
         for _ in 0..self.desk.server_limits.accepts_per_turn_max {
             match self.kernel.accept(index) {
                 Ok(_) if self.desk.draining => {}
-                Ok(accepted) if self.kernel.is_sole(index) => self.hand_round(accepted),
+                Ok(accepted) if self.kernel.is_sole(index) && self.desk.welcoming => {
+                    self.hand_round(accepted)
+                }
                 Ok(accepted) => self.welcome(accepted),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) if is_exhausted(&error) => {

@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use sockeye_wire::websocket::Opcode;
 
@@ -49,6 +50,31 @@ fn a_drain_says_goodbye_on_every_socket_and_ends_well() {
     assert_eq!(server.wait().code(), Some(0));
     assert!(!server.unix().exists(), "the socket's file is left");
     assert!(server.log().last().unwrap().contains("drained"));
+}
+
+#[test]
+fn who_has_come_and_asked_when_a_drain_begins_is_answered() {
+    let mut server = Server::start();
+    server.signal(Signal::STOP);
+    let mut asked: Vec<_> = (0..40)
+        .map(|n| {
+            let mut lines = if n % 4 == 3 { Lines::over(server.connect_unix()) } else { server.lines() };
+            lines.send(&format!(r#"{{"pub":"c","data":{n},"id":{n}}}"#));
+            lines
+        })
+        .collect();
+    let mut http = server.http();
+    http.send(&request("POST", "/ch/c", &[], b"one"));
+
+    server.terminate();
+    server.signal(Signal::CONT);
+
+    for (n, lines) in asked.iter_mut().enumerate() {
+        assert_eq!(lines.receive()["ok"], n, "{n}");
+    }
+    assert_eq!(http.receive().status, 200);
+    drop((asked, http));
+    assert_eq!(server.wait().code(), Some(0));
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -248,16 +249,18 @@ impl Server {
         std::fs::rename(&written, &file).unwrap();
     }
 
+    pub(crate) fn signal(&self, signal: Signal) {
+        rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal).unwrap();
+    }
+
     /// Sends SIGHUP.
     pub(crate) fn hang_up(&self) {
-        let id = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(id, rustix::process::Signal::HUP).unwrap();
+        self.signal(Signal::HUP);
     }
 
     /// Sends SIGTERM.
     pub(crate) fn terminate(&self) {
-        let id = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
+        self.signal(Signal::TERM);
     }
 
     /// Kills it as a crash would, and leaves everything else as it is.
