@@ -25,7 +25,7 @@ use crate::form::Form;
 use crate::limit::Limits;
 use crate::protocol::{Protocol, Transport};
 use crate::rate::Over;
-use crate::reply::{Manner, Reply};
+use crate::reply::{Manner, Reply, allow_origin};
 use crate::request::Objects;
 use crate::route::{Action, Content, Handshake, route};
 use crate::token;
@@ -534,7 +534,7 @@ impl Http {
             .header("X-Accel-Buffering", "no")
             .close();
         if let Some(origin) = &self.manner.origin {
-            head = head.header("Access-Control-Allow-Origin", origin.as_ref()).header("Vary", "Origin");
+            head = allow_origin(head, origin);
         }
         head.write(out);
     }

@@ -84,7 +84,7 @@ impl Reply {
             head = head.header(name, value.as_ref());
         }
         if let Some(origin) = &manner.origin {
-            head = head.header("Access-Control-Allow-Origin", origin.as_ref()).header("Vary", "Origin");
+            head = allow_origin(head, origin);
         }
         if has_body {
             head = head.length(self.body.len() as u64);
@@ -99,4 +99,11 @@ impl Reply {
             out.extend_from_slice(&self.body);
         }
     }
+}
+
+/// Lets the pages of a listed origin read the answer, and how long to wait before they ask again (Fetch, 3.3.4).
+pub(crate) fn allow_origin<'h>(head: ResponseHead<'h>, origin: &'h str) -> ResponseHead<'h> {
+    head.header("Access-Control-Allow-Origin", origin)
+        .header("Access-Control-Expose-Headers", "Retry-After")
+        .header("Vary", "Origin")
 }

@@ -47,6 +47,7 @@ fn the_servers_own_page_and_listed_ones_may_use_it() {
         let answer = http.ask(method, path, &listed, b"");
         assert_eq!((answer.status, answer.header("vary")), (status, Some("Origin")), "{answer:?}");
         assert_eq!(answer.header("access-control-allow-origin"), Some("https://chat.example"));
+        assert_eq!(answer.header("access-control-expose-headers"), Some("Retry-After"));
     }
     let preflight = [("Origin", "https://chat.example"), ("Access-Control-Request-Method", "POST")];
     let answer = http.ask("OPTIONS", "/ch/c", &preflight, b"");
