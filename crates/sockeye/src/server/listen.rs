@@ -131,8 +131,8 @@ pub(super) fn listen_each<T>(
 ) -> Result<Vec<T>, ListenError> {
     let mut sockets = Vec::new();
     let (mut port, mut is_any) = (at.port, false);
-    for ip in local_addresses(at, address)? {
-        let at = SocketAddr::new(ip, port);
+    for mut at in local_addresses(at, address)? {
+        at.set_port(port);
         if is_passed(address.base.name(), at, passed) {
             is_any = true;
             continue;
@@ -212,19 +212,25 @@ pub(super) fn is_passed(scheme: &str, at: SocketAddr, passed: &[String]) -> bool
     has(at.ip()) || has(all)
 }
 
-/// The local addresses that a host stands for.
-fn local_addresses(at: &HostPort, address: &Address) -> Result<Vec<IpAddr>, ListenError> {
+/// The local addresses that a host stands for, with their zones.
+fn local_addresses(at: &HostPort, address: &Address) -> Result<Vec<SocketAddr>, ListenError> {
     if let Some(ips) = at.local_ips() {
-        return Ok(ips);
+        return Ok(ips.into_iter().map(|ip| SocketAddr::new(ip, 0)).collect());
     }
     let host = at.host.as_str();
     let found = (host, 0).to_socket_addrs().map_err(|error| ListenError::Unusable {
         address: address.clone(),
         why: format!("the name {host:?} was not found ({error})"),
     })?;
-    let mut ips: Vec<IpAddr> = found.map(|found| found.ip()).collect();
-    ips.dedup();
-    Ok(ips)
+    let mut found: Vec<SocketAddr> = found.collect();
+    found.dedup();
+    Ok(found)
+}
+
+/// Whether an address means a link, and does not say which.
+fn is_link_local(address: &Address) -> bool {
+    let host = address.host_port().and_then(HostPort::ip);
+    matches!(host, Some(IpAddr::V6(ip)) if ip.is_unicast_link_local())
 }
 
 /// Which socket on an address this is.
@@ -337,6 +343,11 @@ pub(super) fn refused(address: &Address, error: io::Error) -> ListenError {
         io::ErrorKind::AddrNotAvailable => {
             ListenError::Unusable { address, why: "this machine has no such address".into() }
         }
+        // IPv6 addresses of this kind are many hosts' on many links.
+        io::ErrorKind::InvalidInput if is_link_local(&address) => ListenError::Unusable {
+            address,
+            why: "a link-local address needs the interface it is on: write [fe80::1%eth0]".into(),
+        },
         io::ErrorKind::AlreadyExists => {
             let why = "a file that is not a socket is in the way: remove it, or choose another path".into();
             ListenError::Unusable { address, why }

@@ -325,6 +325,7 @@ fn a_mistake_is_named_with_what_is_allowed() {
     wrong(&["serve", "--listen", "7625"], &["7625", "tcp:HOST:PORT"]);
     wrong(&["serve", "--listen", "ws://localhost:1/ws"], &["ws://localhost:1/ws", "tcp:"]);
     wrong(&["serve", "--listen", "tcp:192.0.2.1:0", "--open"], &["192.0.2.1", "no such address"]);
+    wrong(&["serve", "--listen", "tcp:[fe80::1]:0", "--open"], &["[fe80::1]", "interface"]);
     wrong(&["serve", "--listen", "tcp:0.0.0.0:0"], &["0.0.0.0", "--open"]);
     wrong(&["serve", "--listen", "unix:/nowhere/s.sock"], &["unix:/nowhere/s.sock", "folder"]);
     wrong(&["serve", "--listen", &format!("unix:/tmp/{}", "x".repeat(200))], &["xxx", "107"]);
