@@ -101,9 +101,8 @@ pub fn serve(
     let addresses = addresses(&listening, &datagram_sockets);
     let listeners = share_out((listening, datagram_sockets), shards, config)?;
     announce(&addresses, shards);
-    if let Some(address) = socket_addresses.first() {
-        let port = address.port();
-        info!("open http://localhost:{port}/ or say: curl -d 'hello' http://localhost:{port}/ch/chat");
+    if let Some(url) = own_url(&socket_addresses, config.tls.mode == TlsMode::Required) {
+        info!("open {url}/ or say: curl -d 'hello' {url}/ch/chat");
     }
     match descriptors {
         Ok(limit) if limit < 1_024 => {
@@ -378,3 +377,36 @@ fn catch_signals() -> io::Result<Signals> {
 
 /// The exit code after a second signal: not everything was said.
 const ENDED_EARLY: i32 = 8;
+
+/// Where somebody at this machine opens the page. A browser reaches no link-local address.
+fn own_url(addresses: &[SocketAddr], is_tls_required: bool) -> Option<String> {
+    let scheme = if is_tls_required { "https" } else { "http" };
+    let is_local = |address: &&SocketAddr| address.ip().is_loopback() || address.ip().is_unspecified();
+    if let Some(local) = addresses.iter().find(is_local) {
+        return Some(format!("{scheme}://localhost:{}", local.port()));
+    }
+    let is_link_local =
+        |address: &SocketAddr| matches!(address, SocketAddr::V6(v6) if v6.ip().is_unicast_link_local());
+    let address = addresses.iter().find(|address| !is_link_local(address))?;
+    Some(format!("{scheme}://{address}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_is_where_the_server_listens() {
+        let url = |addresses: &[&str], is_tls_required| {
+            let addresses = addresses.iter().map(|address| address.parse().expect("an address"));
+            own_url(&addresses.collect::<Vec<_>>(), is_tls_required)
+        };
+
+        assert_eq!(url(&["127.0.0.1:1", "[::1]:1"], false).as_deref(), Some("http://localhost:1"));
+        assert_eq!(url(&["192.0.2.1:2", "0.0.0.0:1"], false).as_deref(), Some("http://localhost:1"));
+        assert_eq!(url(&["[2001:db8::1]:2"], true).as_deref(), Some("https://[2001:db8::1]:2"));
+        assert_eq!(url(&["[fe80::1]:2", "192.0.2.1:3"], false).as_deref(), Some("http://192.0.2.1:3"));
+        assert_eq!(url(&["[fe80::1]:2"], false), None);
+        assert_eq!(url(&[], false), None);
+    }
+}
