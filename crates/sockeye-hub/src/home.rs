@@ -349,7 +349,8 @@ impl Hub {
     fn let_go(&mut self, now: Now) {
         let bytes_max = self.limits.history_total_bytes_max;
         while self.totals.bytes > bytes_max {
-            // Names alone, of which anybody who may hear can make any number, push out only one another, and no message.
+            // Names alone that nobody hears, of which anybody who may hear can make any number, push out only one another, and
+            // no message.
             if (self.totals.idle_bytes > bytes_max / IDLE_PART || self.totals.order.is_empty())
                 && let Some(idle) = self.totals.pop_idle()
             {
