@@ -6,7 +6,8 @@
 //!
 //! In reading order: `socket` and `listener` are the doors (`polled` is the socket for who polls, `facts` what it tells of itself);
 //! `connect` builds the stack of an address; `tcp`, `unix`, `datagram`, `process` and `descriptor` open what is at its bottom;
-//! `tls`, `handshake`, `websocket`, `http` and `framed` (with `jsonl`) stand upon a `transport`; `outgoing` is the slot of what is being sent.
+//! `tls`, `handshake`, `websocket`, `http` and `framed` (with `jsonl`) stand upon a `transport`; `outgoing` is the slot of what is being sent,
+//! `closing` how that ends.
 //!
 //! Deliberately absent: raw and packet sockets, proxies, the server's side of HTTP (the grammar has them, this version refuses them by
 //! name), a runtime of its own, and reconnecting, since only the caller knows what must be said again.
@@ -37,6 +38,7 @@
 //! ```
 
 mod channel;
+mod closing;
 mod connect;
 mod datagram;
 pub(crate) mod der;

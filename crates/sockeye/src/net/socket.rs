@@ -3,13 +3,11 @@
 use std::fmt;
 use std::future::poll_fn;
 use std::os::fd::BorrowedFd;
-use std::pin::Pin;
 use std::process::ExitStatus;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
 use socket2::SockRef;
-use tokio::io::AsyncWrite as _;
 
 use super::datagram::Datagram;
 use super::framed::Framed;
@@ -21,10 +19,6 @@ use super::peer::Peer;
 use super::transport::Transport;
 use super::websocket::WebSocket;
 use super::{Connector, Error, ErrorKind, Result, ToAddress};
-
-/// How long a close may wait for the peer to take something, for its answer, and for its end where something is unread;
-/// then it is cut.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A socket of any kind.
 ///
@@ -440,8 +434,9 @@ impl Socket {
     /// went wrong before. What arrives meanwhile is not received.
     ///
     /// # Errors
-    /// When the connection is broken before everything was written, and when the peer takes nothing for 5 s. A child process
-    /// may take its time.
+    /// When the connection is broken before everything was written, and when the peer's system takes nothing for 2 minutes: who
+    /// reads is waited for. (Over TCP a system whose buffer was full takes more only when a good share of it was read, of large
+    /// buffers some megabytes.) A child process may take its time.
     ///
     /// # Examples
     ///
@@ -463,7 +458,7 @@ impl Socket {
     /// [`Socket::close`] with a code and a reason, which only a WebSocket carries.
     ///
     /// # Errors
-    /// When the connection is broken before everything was written.
+    /// As [`Socket::close`].
     ///
     /// # Examples
     ///
@@ -496,50 +491,6 @@ impl Socket {
         finished.and(waited).map(drop)
     }
 
-    /// Reads to the peer's end where there is something to wait for: a goodbye, or the end of what the peer is saying.
-    async fn hear_out(&mut self, was_heard: bool) {
-        let is_websocket = matches!(self.core, Core::WebSocket(_));
-        if is_websocket || was_heard || self.would_reset() {
-            let end = async { while let Ok(Some(_)) = self.recv().await {} };
-            let _ = tokio::time::timeout(CLOSE_TIMEOUT, end).await;
-        }
-        if is_websocket && let Some(transport) = self.core.transport_mut() {
-            let shutdown = poll_fn(|cx| Pin::new(&mut *transport).poll_shutdown(cx));
-            let _ = tokio::time::timeout(CLOSE_TIMEOUT, shutdown).await;
-        }
-    }
-
-    /// Finishes, and reads on where it has to wait: two ends that are both full would wait for each other to read.
-    /// Says whether the peer was heard.
-    async fn finish_reading_on(&mut self, close: &Close) -> Result<bool> {
-        let reads_on = matches!(self.core, Core::Stream(_) | Core::Framed(_) | Core::WebSocket(_));
-        let mut was_heard = false;
-        loop {
-            let (taken, unsent) = (self.core.taken(), self.unsent());
-            let finishing = poll_fn(|cx| {
-                let finished = self.poll_finish(close, cx);
-                if finished.is_ready() || !reads_on {
-                    return finished;
-                }
-                while let Poll::Ready(Ok(Some(_))) = self.poll_recv(cx) {
-                    was_heard = true;
-                }
-                self.poll_finish(close, cx)
-            });
-            if let Ok(finished) = tokio::time::timeout(CLOSE_TIMEOUT, finishing).await {
-                return finished.map(|()| was_heard);
-            }
-            let is_process = self.core.transport_mut().and_then(Transport::process_mut).is_some();
-            // A system takes more only when much of its buffer is free: what the peer takes is seen there.
-            let is_taking = self.core.taken() > taken || self.unsent() < unsent;
-            if !is_taking && !is_process {
-                let what = format!("cannot close: the peer took nothing for {} s", CLOSE_TIMEOUT.as_secs());
-                let hint = "it does not read, or something in between drops what is sent";
-                return Err(Error::new(ErrorKind::TimedOut, &self.name, what).with_hint(hint));
-            }
-        }
-    }
-
     /// Closes the standard input and output of a child process, waits for its end, and tells how it ended; `None` for what
     /// is no process.
     ///
@@ -564,19 +515,6 @@ impl Socket {
         };
         let status = process.wait().await;
         status.map(Some).map_err(|error| Error::system(&self.name, "cannot wait for the process", error))
-    }
-
-    /// How many bytes the system has taken and the peer's has not; nothing where that is not known.
-    fn unsent(&self) -> usize {
-        self.descriptor().and_then(|socket| sockeye_sys::socket::unsent(&socket).ok()).unwrap_or_default()
-    }
-
-    /// Whether the system would reset the connection if it were dropped now, for something is unread (RFC 9293, 3.6.1).
-    fn would_reset(&self) -> bool {
-        let (Core::Stream(_) | Core::Framed(_), Some(socket)) = (&self.core, self.descriptor()) else {
-            return false;
-        };
-        rustix::io::ioctl_fionread(socket).is_ok_and(|unread| unread > 0)
     }
 
     pub(super) fn cannot(&self, what: &str) -> Error {
@@ -618,8 +556,8 @@ impl Core {
         self.outgoing_mut().is_some_and(|outgoing| outgoing.ended)
     }
 
-    /// How many bytes the stream below has taken in all.
-    fn taken(&self) -> u64 {
+    /// How many bytes the stream below has taken in all; of TLS, what it has taken itself.
+    pub(super) fn taken(&self) -> u64 {
         match self {
             Core::Stream(stream) => stream.outgoing.taken(),
             Core::WebSocket(websocket) => websocket.outgoing.taken(),
@@ -629,7 +567,7 @@ impl Core {
         }
     }
 
-    fn transport_mut(&mut self) -> Option<&mut Transport> {
+    pub(super) fn transport_mut(&mut self) -> Option<&mut Transport> {
         match self {
             Core::Stream(stream) => Some(&mut stream.transport),
             Core::WebSocket(websocket) => Some(&mut websocket.transport),

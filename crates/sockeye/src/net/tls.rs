@@ -14,7 +14,7 @@ use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, S
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::resolve::step;
-use super::transport::Transport;
+use super::transport::{Beneath, Transport};
 use super::{Error, ErrorKind, Result};
 use crate::address::{Address, File};
 
@@ -47,7 +47,7 @@ pub(super) async fn connect(
     prepared: Prepared,
     transport: Transport,
 ) -> Result<Transport> {
-    let handshake = prepared.connector.connect(prepared.name, transport);
+    let handshake = prepared.connector.connect(prepared.name, Beneath::new(transport));
     let outcome = step(address, "the TLS handshake", handshake).await?;
     let tls = outcome.map_err(|error| failed(address, error))?;
     Ok(Transport::Tls(Box::new(tls.into())))
@@ -59,7 +59,7 @@ pub(super) async fn accept(
     acceptor: &TlsAcceptor,
     transport: Transport,
 ) -> Result<Transport> {
-    let outcome = step(address, "the TLS handshake", acceptor.accept(transport)).await?;
+    let outcome = step(address, "the TLS handshake", acceptor.accept(Beneath::new(transport))).await?;
     let tls = outcome.map_err(|error| failed(address, error))?;
     Ok(Transport::Tls(Box::new(tls.into())))
 }

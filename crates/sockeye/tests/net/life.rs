@@ -3,9 +3,11 @@
 use std::future::{Future as _, poll_fn};
 use std::pin::pin;
 use std::task::Poll;
+use std::time::Duration;
 
 use sockeye::net::{Close, ErrorKind, Message, MessageKind, Peer, Socket};
-use tokio::task::unconstrained;
+use tokio::task::{unconstrained, yield_now};
+use tokio::time::{Instant, advance, pause, resume, timeout};
 
 use crate::world::{World, receive_bytes, soon};
 
@@ -177,8 +179,38 @@ async fn two_ends_that_are_both_full_can_both_close() {
     }
 }
 
+/// The clock stands while anything can be done, so nobody is given up for what the machine did not get done.
 #[tokio::test]
-async fn a_close_gives_up_a_peer_that_takes_nothing() {
+async fn a_close_waits_for_who_reads_slowly() {
+    let world = World::new();
+    for (listen, connect) in world.kinds() {
+        let (mut client, mut server) = world.pair(&listen, &connect).await;
+        if !server.traits().end {
+            continue;
+        }
+        fill(&mut server).await;
+        let sent = server.taken() as usize * FILL_BYTES;
+        pause();
+        let closing = tokio::spawn(async move { server.close().await });
+
+        // A TCP buffer that was full says that there is room only after some of these reads.
+        let mut received = 0;
+        while let Some(message) = busily(&mut client).await.expect(&listen) {
+            received += message.bytes.len();
+            for _ in 0..6 {
+                advance(Duration::from_secs(1)).await;
+            }
+        }
+
+        assert_eq!(received, sent, "{listen}");
+        drop(client);
+        closing.await.expect("a task").expect(&listen);
+        resume();
+    }
+}
+
+#[tokio::test]
+async fn a_close_gives_up_a_peer_that_takes_nothing_for_two_minutes() {
     let world = World::new();
     let mut closing = Vec::new();
     for (listen, connect) in world.kinds() {
@@ -187,12 +219,22 @@ async fn a_close_gives_up_a_peer_that_takes_nothing() {
             continue;
         }
         fill(&mut client).await;
-        closing.push((listen, server, tokio::spawn(async move { client.close().await })));
+        let task = tokio::spawn(async move {
+            let began = Instant::now();
+            (client.close().await, began.elapsed())
+        });
+        closing.push((listen, server, task));
     }
 
-    for (listen, _idle, closing) in closing {
-        let error = soon(closing).await.expect("a task").expect_err(&listen);
+    // From here on nobody does anything, and the clock goes on by itself.
+    pause();
+    for (listen, _idle, task) in closing {
+        let ended = timeout(Duration::from_secs(600), task).await;
+
+        let (closed, elapsed) = ended.expect(&listen).expect("a task");
+        let error = closed.expect_err(&listen);
         assert_eq!(error.kind(), ErrorKind::TimedOut, "{listen}: {error}");
+        assert!(elapsed >= Duration::from_secs(120), "{listen}: {elapsed:?}");
     }
 }
 
@@ -237,6 +279,21 @@ async fn a_pong_that_found_no_room_leaves_when_there_is_some() {
     }
 }
 
+/// Receives without waiting: a clock that stands goes on only where everybody waits.
+async fn busily(socket: &mut Socket) -> sockeye::net::Result<Option<Message>> {
+    let began = std::time::Instant::now();
+    loop {
+        if let Poll::Ready(received) = poll_fn(|cx| Poll::Ready(socket.poll_recv(cx))).await {
+            return received;
+        }
+        assert!(began.elapsed() < Duration::from_secs(20), "it takes no longer than 20 s");
+        yield_now().await;
+    }
+}
+
+/// The length of each message that [`fill`] sends.
+const FILL_BYTES: usize = 60_000;
+
 /// Sends letters of which little can be compressed until nothing more goes in, and leaves a message half written.
 async fn fill(socket: &mut Socket) {
     let mut state = 1_u32;
@@ -244,7 +301,7 @@ async fn fill(socket: &mut Socket) {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         b'A' + (state >> 27) as u8
     })
-    .take(60_000)
+    .take(FILL_BYTES)
     .collect();
     // Only a full stream may stop it, not the runtime, which would let others have their turn.
     unconstrained(poll_fn(|cx| {
@@ -306,9 +363,7 @@ async fn halves_work_in_two_tasks_and_can_be_reunited() {
         });
         for end in ends {
             // Datagrams may be lost when a queue is full, so only what must arrive is counted.
-            let outcome =
-                tokio::time::timeout(std::time::Duration::from_secs(if is_datagram { 2 } else { 20 }), end)
-                    .await;
+            let outcome = timeout(Duration::from_secs(if is_datagram { 2 } else { 20 }), end).await;
             match outcome {
                 Ok(done) => {
                     let (bytes, taken) =
