@@ -17,7 +17,8 @@ use super::{Error, ErrorKind, Result};
 /// says that there is room only when a good share of it was read, which may be megabytes: who reads 50 kB/s is not heard of for half a
 /// minute.
 const STALL_TIMEOUT: Duration = Duration::from_secs(120);
-/// How long a close waits for the peer's answer, and for its end where something is unread; then it is cut.
+/// How long a close waits for the peer's answer, and for its end where something is unread, when the peer has everything; then it
+/// is cut.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// So often it is looked at whether the peer takes anything.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -43,13 +44,45 @@ impl Progress {
     }
 }
 
+/// Since when there was no progress.
+struct Patience {
+    progress: Progress,
+    since: Instant,
+}
+
+impl Patience {
+    fn new(progress: Progress) -> Patience {
+        Patience { progress, since: Instant::now() }
+    }
+
+    /// For how long there was none, given how much there is now.
+    fn stalled(&mut self, progress: Progress) -> Duration {
+        if progress.is_beyond(self.progress) {
+            self.since = Instant::now();
+        }
+        self.progress = progress;
+        self.since.elapsed()
+    }
+}
+
 impl Socket {
     /// Reads to the peer's end where there is something to wait for: a goodbye, or the end of what the peer is saying.
     pub(super) async fn hear_out(&mut self, was_heard: bool) {
         let is_websocket = matches!(self.core, Core::WebSocket(_));
         if is_websocket || was_heard || self.would_reset() {
-            let end = async { while let Ok(Some(_)) = self.recv().await {} };
-            let _ = timeout(CLOSE_TIMEOUT, end).await;
+            let mut patience = Patience::new(self.progress());
+            loop {
+                let end = async { while let Ok(Some(_)) = self.recv().await {} };
+                if timeout(LOOK_INTERVAL, end).await.is_ok() {
+                    break;
+                }
+                let progress = self.progress();
+                let stalled = patience.stalled(progress);
+                // As long as something is on its way, dropping the socket could lose it.
+                if stalled >= if progress.unsent > 0 { STALL_TIMEOUT } else { CLOSE_TIMEOUT } {
+                    break;
+                }
+            }
         }
         if is_websocket && let Some(transport) = self.core.transport_mut() {
             let shutdown = poll_fn(|cx| Pin::new(&mut *transport).poll_shutdown(cx));
@@ -62,7 +95,7 @@ impl Socket {
     pub(super) async fn finish_reading_on(&mut self, close: &Close) -> Result<bool> {
         let reads_on = matches!(self.core, Core::Stream(_) | Core::Framed(_) | Core::WebSocket(_));
         let mut was_heard = false;
-        let (mut progress, mut since) = (self.progress(), Instant::now());
+        let mut patience = Patience::new(self.progress());
         loop {
             let finishing = poll_fn(|cx| {
                 let finished = self.poll_finish(close, cx);
@@ -78,10 +111,7 @@ impl Socket {
                 return finished.map(|()| was_heard);
             }
             let is_process = self.core.transport_mut().and_then(Transport::process_mut).is_some();
-            let earlier = std::mem::replace(&mut progress, self.progress());
-            if progress.is_beyond(earlier) || is_process {
-                since = Instant::now();
-            } else if since.elapsed() >= STALL_TIMEOUT {
+            if patience.stalled(self.progress()) >= STALL_TIMEOUT && !is_process {
                 let what = format!("cannot close: the peer took nothing for {} s", STALL_TIMEOUT.as_secs());
                 let hint = "it does not read, or something in between drops what is sent";
                 return Err(Error::new(ErrorKind::TimedOut, &self.name, what).with_hint(hint));

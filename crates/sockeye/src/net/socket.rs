@@ -430,8 +430,9 @@ impl Socket {
 
     /// Ends it in good order: writes out what was taken, says goodbye, and of a WebSocket waits up to 5 s for the peer's
     /// goodbye. A stream of which something is still unread, or whose peer was heard meanwhile, is read on, for as long at most,
-    /// until the peer ends it too: else the system would reset it, and what the peer has not taken yet were lost. A child process is waited for, whatever
-    /// went wrong before. What arrives meanwhile is not received.
+    /// until the peer ends it too: else the system would reset it, and what the peer has not taken yet were lost. These 5 s begin
+    /// when the peer's system has taken everything, of a Unix socket the peer; until then its progress is waited for, as while it is
+    /// written. A child process is waited for, whatever went wrong before. What arrives meanwhile is not received.
     ///
     /// # Errors
     /// When the connection is broken before everything was written, and when the peer's system takes nothing for 2 minutes: who

@@ -197,9 +197,36 @@ async fn a_close_waits_for_who_reads_slowly() {
         let mut received = 0;
         while let Some(message) = busily(&mut client).await.expect(&listen) {
             received += message.bytes.len();
-            for _ in 0..6 {
-                advance(Duration::from_secs(1)).await;
-            }
+            six_seconds().await;
+        }
+
+        assert_eq!(received, sent, "{listen}");
+        drop(client);
+        closing.await.expect("a task").expect(&listen);
+        resume();
+    }
+}
+
+/// Whoever talks to a socket that is gone is answered with a reset, which takes with it what is still on its way.
+#[tokio::test]
+async fn who_reads_slowly_and_talks_hears_everything_to_the_end() {
+    let world = World::new();
+    for (listen, connect) in world.kinds() {
+        let (mut client, mut server) = world.pair(&listen, &connect).await;
+        if !server.traits().end {
+            continue;
+        }
+        fill(&mut server).await;
+        let sent = server.taken() as usize * FILL_BYTES;
+        pause();
+        let closing = tokio::spawn(async move { server.close().await });
+
+        let mut received = 0;
+        while let Some(message) = busily(&mut client).await.expect(&listen) {
+            received += message.bytes.len();
+            // When the last of it waits here to be read, nobody may hear that any more.
+            let _ = client.send("go on").await;
+            six_seconds().await;
         }
 
         assert_eq!(received, sent, "{listen}");
@@ -276,6 +303,13 @@ async fn a_pong_that_found_no_room_leaves_when_there_is_some() {
             }
         }
         receiving.abort();
+    }
+}
+
+/// Second by second, so that who looks at something each second does.
+async fn six_seconds() {
+    for _ in 0..6 {
+        advance(Duration::from_secs(1)).await;
     }
 }
 
