@@ -1,7 +1,7 @@
 //! Real clients against the real binary: each publishes and hears by itself, then all of them on one channel.
 //!
-//! Chromium, Python and npm's `ws` are scripts in `tests/clients`; curl and nc need none and are driven from here.
-//! Deliberately absent: a client of ours. What is shown is that none is needed.
+//! Chromium, Python, npm's `ws` and the page's `client.js` are scripts in `tests/clients`; curl and nc need none and are
+//! driven from here. Deliberately absent: the client side of `sockeye` itself. What is shown is that none is needed.
 
 mod cross;
 mod curl;
@@ -48,9 +48,10 @@ struct Script {
     shows: &'static str,
 }
 
-const SCRIPTS: [Script; 3] = [
+const SCRIPTS: [Script; 4] = [
     Script { name: "Python websockets", file: "python_websockets.py", shows: "/ws, /ch, history, resuming" },
     Script { name: "npm ws", file: "ws.mjs", shows: "/ws, /ch, /echo" },
+    Script { name: "client.js", file: "client.mjs", shows: "in Node: one hearer for each push" },
     Script {
         name: "Chromium",
         file: "browser.mjs",

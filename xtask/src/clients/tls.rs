@@ -18,7 +18,7 @@ use crate::workspace::Workspace;
 pub(super) fn steps(workspace: &Workspace, binary: &Path, report: &mut Report) {
     report.step("curl over TLS", || curl(workspace, binary));
     report.step("openssl s_client", || s_client(workspace, binary));
-    for script in SCRIPTS.iter().filter(|script| script.file != "browser.mjs") {
+    for script in SCRIPTS.iter().filter(|script| !["browser.mjs", "client.mjs"].contains(&script.file)) {
         report.step(&format!("{} over TLS", script.name), || {
             let files = Files::make(workspace)?;
             let server = files.start(binary, &[])?;

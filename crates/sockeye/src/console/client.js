@@ -20,18 +20,27 @@ export class Json {
 }
 
 export class Sockeye extends EventTarget {
-  #subs = new Map(); #waiting = new Map(); #id = 0; #attempt = 0; #heard = 0; #asked = false; #wait = null; #socket; #timer; #token; #shown;
+  // What is wanted, and what the server has said that it holds: a push is for the latter, whatever is under way.
+  #subs = new Map(); #held = new Map(); #waiting = new Map();
+  #id = 0; #attempt = 0; #heard = 0; #asked = false; #wait = null; #socket; #timer; #token; #shown;
   constructor(url = new URL("/ws", import.meta.url).href.replace(/^http/, "ws"), options) { super(); this.url = url; this.#token = options?.token; this.#connect(); }
 
-  // Hears a channel or a pattern until `unsub`, over any number of connections. Resolves with the first answer.
+  // Hears a channel or a pattern until `unsub`, over any number of connections. Resolves with the first answer. A second `sub`
+  // of one name takes the place of the first, which hears until the second is answered.
   sub(name, options, onMessage) {
     return new Promise((resolve, reject) => {
-      const sub = { name, options, onMessage, at: null, lived: false, resolve, reject };
+      const wish = this.#subs.get(name)?.wish ?? { over: false };
+      const sub = { name, options, onMessage, wish, at: null, lived: false, resolve, reject };
       this.#subs.set(name, sub);
       if (this.state === "open") this.#subscribe(sub);
     });
   }
-  async unsub(name) { if (this.#subs.delete(name) && this.state === "open") return this.#ask({ unsub: name }); }
+  async unsub(name) {
+    const sub = this.#subs.get(name);
+    if (!sub) return;
+    this.#subs.delete(name); sub.wish.over = true;
+    if (this.state === "open") return this.#ask({ unsub: name }, "", () => this.#held.delete(name));
+  }
   // A string is text, bytes are binary, anything else is JSON; `new Json(text)` is JSON as written. With a `key`, sending again after a loss is harmless.
   pub(name, data, key) {
     const bytes = data instanceof ArrayBuffer ? new Uint8Array(data) : data;
@@ -43,9 +52,9 @@ export class Sockeye extends EventTarget {
 
   #tell(type, detail) { this.dispatchEvent(new CustomEvent(type, { detail })); }
   #enter(state) { this.state = state; this.#tell("state", state); }
-  #ask(request, more) {
+  #ask(request, more, onAnswer) {
     if (this.state !== "open") return Promise.reject(Object.assign(new Error("not connected"), { code: "lost", retry: true }));
-    return this.#send(request, more);
+    return this.#send(request, more, onAnswer);
   }
   // Shows the token: before anything else is asked, and another one, if there is one, when it is about to end.
   async #show(socket) {
@@ -54,24 +63,27 @@ export class Sockeye extends EventTarget {
       if (token && token !== this.#shown && socket === this.#socket) await this.#send({ auth: this.#shown = token });
     } catch (error) { if (error.code !== "lost") this.#tell("refused", error); }
   }
-  // What is `more` is written already, as members.
-  #send(request, more = "") {
+  // What is `more` is written already, as members. `onAnswer` is called before what follows the answer is looked at.
+  #send(request, more = "", onAnswer) {
     return new Promise((resolve, reject) => {
-      this.#waiting.set(++this.#id, { resolve, reject });
+      this.#waiting.set(++this.#id, { resolve, reject, onAnswer });
       this.#socket.send(`${JSON.stringify({ ...request, id: this.#id }).slice(0, -1)}${more}}`);
     });
   }
   async #subscribe(sub) {
     const socket = this.#socket, since = sub.at ?? sub.options?.since;
     const { since: _, last, ...options } = sub.options ?? {};
-    try {
-      const answer = await this.#ask({ sub: sub.name, ...options, ...(since ? { since } : { last }) });
+    const begin = answer => {
+      this.#held.set(sub.name, sub);
       // What is recovered follows as pushes, and only they move the position on: the connection may be lost between.
       if (answer.at && (since ? !answer.recovered : !last || answer.at.endsWith(":0"))) sub.at = answer.at;
       if (since && !answer.recovered) this.#tell("gap", { ch: sub.name, gap: { since, to: answer.at, why: answer.why } });
       // Without a position nobody knows what came meanwhile.
       if (sub.lived && (isPattern(sub.name) || !since)) this.#tell("gap", { ch: sub.name, gap: { why: "reconnect" } });
       sub.lived = true; sub.resolve(answer);
+    };
+    try {
+      await this.#ask({ sub: sub.name, ...options, ...(since ? { since } : { last }) }, "", begin);
     } catch (error) {
       if (error.code === "lost" || this.#subs.get(sub.name) !== sub) return;
       if (error.retry) return setTimeout(() => socket === this.#socket && this.#subs.get(sub.name) === sub && this.#subscribe(sub), random(1000, 5000));
@@ -97,23 +109,23 @@ export class Sockeye extends EventTarget {
     this.#heard = Date.now(); this.#asked = false; this.#attempt = 0;
     const id = message.ok ?? message.error, waiting = this.#waiting.get(id);
     if (message.ch !== undefined) {
-      // The exact subscription hears it, else the oldest pattern that matches: as on the server.
-      const exact = this.#subs.get(message.ch), at = message.gap ? message.gap.to : message.at;
-      if (exact?.lived && at) exact.at = at;
-      if (message.gap) return this.#tell("gap", message);
-      (exact ?? [...this.#subs.values()].find(sub => isPattern(sub.name) && matches(sub.name, message.ch)))?.onMessage?.(message);
+      // The exact subscription hears it, else the oldest pattern that matches: as on the server. After `unsub` nobody does.
+      const sub = this.#held.get(message.ch) ?? [...this.#held.values()].find(({ name }) => isPattern(name) && matches(name, message.ch));
+      if (!sub || sub.wish.over) return;
+      if (sub.name === message.ch) sub.at = message.gap ? message.gap.to : message.at;
+      if (message.gap) this.#tell("gap", message); else sub.onMessage?.(message);
     } else if (waiting) {
       this.#waiting.delete(id);
-      if ("ok" in message) waiting.resolve(message); else waiting.reject(Object.assign(new Error(message.why), message));
+      if ("ok" in message) { waiting.onAnswer?.(message); waiting.resolve(message); } else waiting.reject(Object.assign(new Error(message.why), message));
     } else if (message.bye) { this.#wait = message.reconnect; this.#tell("bye", message); } else if (message.expires_ms) this.#show(this.#socket);
     // A subscription may end by itself: the error names it.
-    else if ("error" in message) { this.#subs.delete(message.sub); this.#tell("refused", message); }
+    else if ("error" in message) { this.#subs.delete(message.sub); this.#held.delete(message.sub); this.#tell("refused", message); }
   }
   #lost(socket, state) {
     if (socket !== this.#socket) return;
     this.#socket = null; clearInterval(this.#timer); socket?.close();
     const waiting = [...this.#waiting.values()], delay = 500 * 2 ** Math.min(this.#attempt++, 6);
-    this.#waiting.clear(); this.#enter(state);
+    this.#waiting.clear(); this.#held.clear(); this.#enter(state);
     for (const { reject } of waiting) reject(Object.assign(new Error("the connection was lost"), { code: "lost", retry: true }));
     if (state === "waiting") setTimeout(() => this.state === "waiting" && this.#connect(), random(...(this.#wait ?? [delay / 2, delay])));
     this.#wait = null;

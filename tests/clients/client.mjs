@@ -1,0 +1,131 @@
+// client.js in Node, with npm's `ws` as its WebSocket: before the real server, and before one that plays what is seldom said.
+// Deliberately absent: what needs a page; browser.mjs has it.
+
+import assert from "node:assert/strict";
+
+import { load, Queue, run, within } from "./support.mjs";
+
+const { WebSocket, WebSocketServer } = load("ws");
+
+globalThis.WebSocket = WebSocket;
+
+/** The client as the server gives it. */
+async function client(server) {
+  const script = await (await fetch(`http://${server}/client.js`)).text();
+  return import(`data:text/javascript,${encodeURIComponent(script)}`);
+}
+
+async function connect(server, url = `ws://${server}/ws`) {
+  const { Sockeye } = await client(server);
+  const sockeye = new Sockeye(url);
+  await within(state(sockeye, "open"), "the connection");
+  return sockeye;
+}
+
+function state(sockeye, wanted) {
+  if (sockeye.state === wanted) return Promise.resolve();
+  return new Promise((resolve) => {
+    sockeye.addEventListener("state", (event) => event.detail === wanted && resolve());
+  });
+}
+
+/** A server that answers nothing by itself: each request is waited for, with its socket to answer on. */
+async function scripted() {
+  const listener = new WebSocketServer({ port: 0, host: "127.0.0.1" });
+  await new Promise((resolve) => listener.once("listening", resolve));
+  const asked = new Queue();
+  listener.on("connection", (socket) => {
+    const say = (...objects) => objects.forEach((object) => socket.send(JSON.stringify(object)));
+    socket.on("message", (data) => asked.push({ ...JSON.parse(data.toString()), say, end: () => socket.terminate() }));
+  });
+  return { url: `ws://127.0.0.1:${listener.address().port}/`, asked, stop: () => listener.close() };
+}
+
+async function publish(server, channel, ...texts) {
+  for (const body of texts) {
+    const answer = await fetch(`http://${server}/ch/${channel}`, { method: "POST", body });
+    assert.equal(answer.status, 200);
+  }
+}
+
+async function remounts(server) {
+  const channel = "clients/client/remount", sent = ["1", "2", "3"];
+  await publish(server, channel, ...sent);
+  const sockeye = await connect(server);
+  for (let round = 4; round < 24; round += 1) {
+    const heard = [], wanted = sent.slice(-3);
+    const all = new Promise((resolve) => {
+      // As a component does that is mounted, let go and mounted again at once.
+      const hear = (message) => heard.push(message.data) && message.data === String(round) && resolve();
+      sockeye.sub(channel, { last: 3 }, hear);
+      sockeye.unsub(channel);
+      sockeye.sub(channel, { last: 3 }, hear).then(() => publish(server, channel, String(round)));
+    });
+    await within(all, `message ${round}`);
+    sent.push(String(round));
+    assert.deepEqual(heard, [...wanted, String(round)]);
+    await sockeye.unsub(channel);
+  }
+  sockeye.close();
+}
+
+async function pushesHaveOneHearer(server) {
+  const { url, asked, stop } = await scripted();
+  const sockeye = await connect(server, url);
+  const heard = [], gaps = [];
+  const hear = (who) => (message) => heard.push(`${who} ${message.data}`);
+  sockeye.addEventListener("gap", ({ detail }) => gaps.push(detail.gap));
+  const push = (n) => ({ ch: "a/b", at: `live:${n}`, t: 1, data: String(n) });
+
+  sockeye.sub("a/+", {}, hear("pattern"));
+  const pattern = await asked.next("the pattern");
+  pattern.say({ ok: pattern.id }, push(1));
+  sockeye.sub("a/b", { last: 2 }, hear("first"));
+  const first = await asked.next("the first subscription");
+  first.say(push(2), { ok: first.id, at: "live:2" }, push(1), push(2));
+  // The replaced one hears until the other is answered.
+  sockeye.sub("a/b", { last: 1 }, hear("second"));
+  const second = await asked.next("the second subscription");
+  second.say(push(3), { ok: second.id, at: "live:3" }, push(3), push(4));
+  await allHeard(sockeye, asked);
+  // After letting go nobody hears what is still under way; the third hears nothing before its own answer.
+  sockeye.unsub("a/b");
+  sockeye.sub("a/b", { last: 1 }, hear("third"));
+  const left = await asked.next("the end of the second"), third = await asked.next("the third subscription");
+  third.say(push(5), { ch: "a/b", gap: { from: "live:6", to: "live:7", why: "slow" } }, { ok: left.id }, push(8));
+  third.say({ ok: third.id, at: "live:8" }, push(8), push(9));
+  await allHeard(sockeye, asked);
+
+  assert.deepEqual(heard, [
+    ...["pattern 1", "pattern 2", "first 1", "first 2", "first 3", "second 3", "second 4"],
+    ...["pattern 8", "third 8", "third 9"],
+  ]);
+  assert.deepEqual(gaps, []);
+  third.end();
+  const back = [await asked.next("the pattern again"), await asked.next("the channel again")];
+  assert.deepEqual(back.map(({ sub, since }) => [sub, since]), [["a/+", undefined], ["a/b", "live:9"]]);
+  sockeye.close();
+  stop();
+}
+
+/** Waits until the client has heard everything that was said to it so far. */
+async function allHeard(sockeye, asked) {
+  const answer = sockeye.past("any");
+  const past = await asked.next("a look into the past");
+  past.say({ ok: past.id });
+  await within(answer, "its answer");
+}
+
+async function join(server, channel, heard) {
+  const sockeye = await connect(server);
+  await sockeye.sub(channel, {}, (message) => heard(message.data));
+  return (text) => sockeye.pub(channel, text);
+}
+
+await run(
+  {
+    "client.js: a subscription that is let go and made again hears everything once": remounts,
+    "client.js: pushes go to whom the server has answered": pushesHaveOneHearer,
+  },
+  join,
+);
