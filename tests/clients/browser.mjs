@@ -25,8 +25,9 @@ async function open(url) {
   return { page, errors };
 }
 
-async function publish(server, channel, text) {
-  const answer = await fetch(`http://${server}/ch/${channel}`, { method: "POST", body: text });
+async function publish(server, channel, text, type = "text/plain") {
+  const headers = { "Content-Type": type };
+  const answer = await fetch(`http://${server}/ch/${channel}`, { method: "POST", body: text, headers });
   assert.equal(answer.status, 200);
   return (await answer.json()).at;
 }
@@ -118,6 +119,34 @@ async function pageKeepsJson(server) {
   await log(page).getByText("JSON").first().waitFor();
   const past = await (await fetch(`http://${server}/ch/${channel}?last=1`)).text();
   assert.ok(past.includes(written), past);
+  assert.deepEqual(errors, []);
+  await page.close();
+}
+
+async function pageShowsJsonAsItIs(server) {
+  const channel = "clients/browser/shown";
+  const written = [
+    '{"z":12345678901234567890, "a":1e400,"b":1.0,"c":-0,"a":[ {"data":"}\\"]"} ]}',
+    "12345678901234567890",
+    "1.00",
+    ' [1 , {"data": 0.1000000000000000055}] ',
+    `{"long":[${"1.0, ".repeat(40)}-0]}`,
+    "null",
+  ];
+  await publish(server, channel, "text before");
+  for (const json of written) await publish(server, channel, json, "application/json");
+  // An object that came as text is shown as JSON, and is as long as it was.
+  written.push('{ "data" : "\\u00e9" }');
+  await publish(server, channel, written.at(-1));
+  const { page, errors } = await open(`http://${server}/ch/${channel}`);
+  const rows = log(page).getByRole("listitem");
+  await rows.nth(written.length).waitFor();
+
+  for (const [row, json] of written.entries()) {
+    assert.equal(await rows.nth(row + 1).locator("pre").textContent(), json);
+    const about = await rows.nth(row + 1).locator(".about").textContent();
+    assert.ok(about.includes(`JSON${json.length} B`), `${json} is said to be ${about}`);
+  }
   assert.deepEqual(errors, []);
   await page.close();
 }
@@ -306,6 +335,7 @@ await run(
     "the page shows history and live messages, as text": pageHears,
     "what the page sends is heard elsewhere": pagePublishes,
     "the page publishes JSON as it is written": pageKeepsJson,
+    "the page shows JSON as it was published, and its size": pageShowsJsonAsItIs,
     "figures are shown in their own channel only": figuresStayWhereTheyBelong,
     "client.js shows a token once, and tells what it cannot know": clientInTrouble,
     "a plain WebSocket in a page publishes and hears": plainWebSocket,

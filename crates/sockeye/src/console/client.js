@@ -26,7 +26,8 @@ export class Sockeye extends EventTarget {
   constructor(url = new URL("/ws", import.meta.url).href.replace(/^http/, "ws"), options) { super(); this.url = url; this.#token = options?.token; this.#connect(); }
 
   // Hears a channel or a pattern until `unsub`, over any number of connections. Resolves with the first answer. A second `sub`
-  // of one name takes the place of the first, which hears until the second is answered.
+  // of one name takes the place of the first, which hears until the second is answered. `onMessage` is given the message, and
+  // its text as it came, which has the digits that values of JavaScript do not keep.
   sub(name, options, onMessage) {
     return new Promise((resolve, reject) => {
       const wish = this.#subs.get(name)?.wish ?? { over: false };
@@ -95,7 +96,7 @@ export class Sockeye extends EventTarget {
     const socket = this.#socket = new WebSocket(this.url);
     this.#enter("connecting"); this.#heard = Date.now(); this.#asked = false; this.#shown = null;
     socket.onopen = async () => { if (this.#token) await this.#show(socket); if (socket !== this.#socket) return; this.#enter("open"); for (const sub of this.#subs.values()) this.#subscribe(sub); };
-    socket.onmessage = event => { if (socket === this.#socket) this.#receive(JSON.parse(event.data)); };
+    socket.onmessage = event => { if (socket === this.#socket) this.#receive(JSON.parse(event.data), event.data); };
     socket.onclose = () => this.#lost(socket, "waiting");
     // A script cannot see the server's pings, so silence is asked about, and a connection that stays silent is given up.
     this.#timer = setInterval(() => {
@@ -105,7 +106,7 @@ export class Sockeye extends EventTarget {
       this.#asked = true; socket.send('{"ping":0}');
     }, 10_000);
   }
-  #receive(message) {
+  #receive(message, text) {
     this.#heard = Date.now(); this.#asked = false; this.#attempt = 0;
     const id = message.ok ?? message.error, waiting = this.#waiting.get(id);
     if (message.ch !== undefined) {
@@ -113,7 +114,7 @@ export class Sockeye extends EventTarget {
       const sub = this.#held.get(message.ch) ?? [...this.#held.values()].find(({ name }) => isPattern(name) && matches(name, message.ch));
       if (!sub || sub.wish.over) return;
       if (sub.name === message.ch) sub.at = message.gap ? message.gap.to : message.at;
-      if (message.gap) this.#tell("gap", message); else sub.onMessage?.(message);
+      if (message.gap) this.#tell("gap", message); else sub.onMessage?.(message, text);
     } else if (waiting) {
       this.#waiting.delete(id);
       if ("ok" in message) { waiting.onAnswer?.(message); waiting.resolve(message); } else waiting.reject(Object.assign(new Error(message.why), message));

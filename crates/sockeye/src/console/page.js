@@ -84,7 +84,7 @@ function open(name) {
   byId("problem").textContent = isPattern(name) ? "A pattern is heard, not written to: choose one channel to publish." : "";
   notice(""); showRecipes();
   if (name === "$sys/stats") return;
-  sockeye.sub(name, isPattern(name) ? {} : { last: HISTORY }, message => { if (channel === name) add(message); })
+  sockeye.sub(name, isPattern(name) ? {} : { last: HISTORY }, (message, envelope) => { if (channel === name) add({ ...message, envelope }); })
     .catch(error => { if (channel === name) refused = true, notice(`${name}: ${error.why ?? error.message}`); });
 }
 
@@ -109,8 +109,26 @@ function shown(message) {
     return { kind: "binary", bytes: bytes.length, text: bytes.length > SHOWN_BYTES_MAX ? `${hex} …` : hex };
   }
   if (typeof message.data === "string") return { kind: "text", bytes: bytesOf(message.data), text: cut(message.data) };
-  const flat = JSON.stringify(message.data);
-  return { kind: "JSON", bytes: bytesOf(flat), text: cut(flat.length > 80 ? JSON.stringify(message.data, null, 2) : flat) };
+  const json = asPublished(message.envelope);
+  return { kind: "JSON", bytes: bytesOf(json), text: cut(json) };
+}
+
+// The payload as it stands in the envelope, which is one well-formed object: values of JavaScript keep neither digits, nor
+// order, nor members that are repeated.
+function asPublished(envelope) {
+  let depth = 0, name = "", value = 0;
+  for (let i = 0; i < envelope.length; i++) {
+    const character = envelope[i], begin = i;
+    if (character === '"') {
+      while (envelope[++i] !== '"') if (envelope[i] === "\\") i++;
+      if (depth === 1 && !value) name = envelope.slice(begin + 1, i);
+    } else if (depth === 1 && character === ":") value = i + 1;
+    else if (depth === 1 && (character === "," || character === "}")) {
+      if (name === "data") return envelope.slice(value, i);
+      value = 0;
+    } else if (character === "{" || character === "[") depth++;
+    else if (character === "}" || character === "]") depth--;
+  }
 }
 
 function messageRow(message) {
@@ -237,7 +255,7 @@ function showFigures({ t, data }) {
   previous = { t, data };
 }
 
-sockeye.sub("$sys/stats", { slow: "latest" }, message => { showFigures(message); if (matches(channel, "$sys/stats")) add(message); })
+sockeye.sub("$sys/stats", { slow: "latest" }, (message, envelope) => { showFigures(message); if (matches(channel, "$sys/stats")) add({ ...message, envelope }); })
   .catch(error => { byId("no-figures").textContent = `This server does not show its figures here: ${error.why ?? error.message}`; });
 
 // ---------------------------------------------------------------------------------------------- how to reach the channel
