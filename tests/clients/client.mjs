@@ -108,6 +108,47 @@ async function pushesHaveOneHearer(server) {
   stop();
 }
 
+async function anotherEpoch(server) {
+  const { url, asked, stop } = await scripted();
+  const sockeye = await connect(server, url);
+  const heard = [];
+  sockeye.addEventListener("gap", ({ detail }) => heard.push(detail.gap));
+  const push = (at) => ({ ch: "a", at, t: 1, data: at });
+  const first = sockeye.sub("a", { last: 2, slow: "latest" }, (message) => heard.push(message.data));
+  const begin = await asked.next("the subscription");
+  begin.say({ ok: begin.id, at: "old:8" }, push("old:8"));
+  assert.equal((await first).at, "old:8");
+  begin.end();
+
+  // The server began anew, and holds messages already. What comes before they are asked for comes with them.
+  const back = await asked.next("the subscription again");
+  back.say({ ok: back.id, at: "new:1", recovered: false, why: "epoch" }, push("new:2"));
+  const last = await asked.next("the last ones");
+  last.say({ ok: last.id, at: "new:2" }, push("new:1"), push("new:2"), push("new:3"));
+  await allHeard(sockeye, asked);
+
+  assert.deepEqual([back.since, back.last], ["old:8", undefined]);
+  assert.deepEqual([last.since, last.last, last.slow], [undefined, 2, "latest"]);
+  assert.deepEqual(heard, ["old:8", { since: "old:8", why: "epoch" }, "new:1", "new:2", "new:3"]);
+  last.end();
+  assert.equal((await asked.next("the subscription once more")).since, "new:3");
+
+  // Who did not want the last ones goes on live, and whoever let go meanwhile is not subscribed again.
+  sockeye.unsub("a");
+  sockeye.sub("b", { since: "old:1" }, () => {});
+  const live = [await asked.next("an end"), await asked.next("a subscription by position")][1];
+  live.say({ ok: live.id, at: "new:9", recovered: false, why: "epoch" });
+  sockeye.sub("c", { since: "old:1", last: 1 }, () => {});
+  const short = await asked.next("a subscription by position");
+  sockeye.unsub("c");
+  assert.equal((await asked.next("its end")).unsub, "c");
+  short.say({ ok: short.id, at: "new:9", recovered: false, why: "epoch" });
+  await allHeard(sockeye, asked);
+  assert.deepEqual(heard.slice(5), [{ since: "old:1", to: "new:9", why: "epoch" }]);
+  sockeye.close();
+  stop();
+}
+
 /** Waits until the client has heard everything that was said to it so far. */
 async function allHeard(sockeye, asked) {
   const answer = sockeye.past("any");
@@ -126,6 +167,7 @@ await run(
   {
     "client.js: a subscription that is let go and made again hears everything once": remounts,
     "client.js: pushes go to whom the server has answered": pushesHaveOneHearer,
+    "client.js: the last messages of another epoch are asked for": anotherEpoch,
   },
   join,
 );

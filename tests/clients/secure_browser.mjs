@@ -7,6 +7,7 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { createHash, X509Certificate } from "node:crypto";
 import { readFileSync } from "node:fs";
+import { request } from "node:https";
 import { createInterface } from "node:readline";
 
 import { load, Queue, within } from "./support.mjs";
@@ -23,6 +24,15 @@ async function start(port) {
   const address = JSON.parse(first).fields.listen.find((listened) => listened.startsWith("tcp:"));
   const ended = new Promise((resolve) => child.once("exit", resolve));
   return { port: Number(address.split(":").at(-1)), kill: () => (child.kill("SIGKILL"), ended) };
+}
+
+/** Publishes without the browser. */
+function publish(channel, text) {
+  const options = { method: "POST", ca: readFileSync(certificate) };
+  const answered = new Promise((resolve, reject) => {
+    request(`${origin}/ch/${channel}`, options, (answer) => resolve(answer.resume().statusCode)).on("error", reject).end(text);
+  });
+  return within(answered, "the answer").then((status) => assert.equal(status, 200));
 }
 
 let server = await start(0);
@@ -64,14 +74,16 @@ try {
     const { Sockeye } = await import("/client.js");
     const sockeye = (window.sockeye = new Sockeye());
     sockeye.addEventListener("gap", ({ detail }) => report(`gap ${detail.gap.why}`));
-    await sockeye.sub("clients/secure", {}, (message) => report(message.data));
+    await sockeye.sub("clients/secure", { last: 10 }, (message) => report(message.data));
     await sockeye.pub("clients/secure", "before");
   });
   assert.equal(await heard.next("its own message"), "before");
   await server.kill();
   server = await start(server.port);
-  // History went with the old server, and who resumes is told so.
+  await publish("clients/secure", "meanwhile");
+  // History went with the old server, and who resumes is told so, and hears what the new one has already.
   assert.equal(await heard.next("its return"), "gap epoch");
+  assert.equal(await heard.next("what was published before its return"), "meanwhile");
   await page.evaluate(() => window.sockeye.pub("clients/secure", "after"));
   assert.equal(await heard.next("a message after its return"), "after");
   console.log("passed: client.js comes back by wss after the server was started again");

@@ -71,16 +71,24 @@ export class Sockeye extends EventTarget {
       this.#socket.send(`${JSON.stringify({ ...request, id: this.#id }).slice(0, -1)}${more}}`);
     });
   }
-  async #subscribe(sub) {
-    const socket = this.#socket, since = sub.at ?? sub.options?.since;
+  // `anew`: not from the position where it was.
+  async #subscribe(sub, anew) {
+    const socket = this.#socket, since = anew ? undefined : sub.at ?? sub.options?.since;
     const { since: _, last, ...options } = sub.options ?? {};
     const begin = answer => {
+      const missed = since && !answer.recovered && !sub.wish.over;
+      if (missed && last && answer.why !== "ahead" && this.#subs.get(sub.name) === sub) {
+        // What history holds now came after `since`: the last of it are asked for, and nothing is heard until they come.
+        this.#held.set(sub.name, { ...sub, wish: { over: true } });
+        this.#tell("gap", { ch: sub.name, gap: { since, why: answer.why } });
+        return this.#subscribe(sub, true);
+      }
       this.#held.set(sub.name, sub);
       // What is recovered follows as pushes, and only they move the position on: the connection may be lost between.
       if (answer.at && (since ? !answer.recovered : !last || answer.at.endsWith(":0"))) sub.at = answer.at;
-      if (since && !answer.recovered) this.#tell("gap", { ch: sub.name, gap: { since, to: answer.at, why: answer.why } });
+      if (missed) this.#tell("gap", { ch: sub.name, gap: { since, to: answer.at, why: answer.why } });
       // Without a position nobody knows what came meanwhile.
-      if (sub.lived && (isPattern(sub.name) || !since)) this.#tell("gap", { ch: sub.name, gap: { why: "reconnect" } });
+      if (sub.lived && !anew && (isPattern(sub.name) || !since)) this.#tell("gap", { ch: sub.name, gap: { why: "reconnect" } });
       sub.lived = true; sub.resolve(answer);
     };
     try {

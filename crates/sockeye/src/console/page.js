@@ -143,7 +143,7 @@ function messageRow(message) {
 }
 
 function gapRow({ ch, gap }) {
-  const where = gap.from ? `${gap.from} to ${gap.to}` : gap.since ? `after ${gap.since}, going on from ${gap.to}` : "while the connection was lost";
+  const where = gap.from ? `${gap.from} to ${gap.to}` : gap.since ? `after ${gap.since}${gap.to ? `, going on from ${gap.to}` : ""}` : "while the connection was lost";
   const count = gap.from ? Number(gap.to.split(":")[1]) - Number(gap.from.split(":")[1]) + 1 : 0;
   const what = count === 1 ? "1 message missing" : count > 1 ? `${count} messages missing` : "Messages may be missing";
   return make("li", { className: "gap" }, `${what} on ${ch}: ${where} (${gap.why})`);
