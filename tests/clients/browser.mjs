@@ -151,6 +151,38 @@ async function pageShowsJsonAsItIs(server) {
   await page.close();
 }
 
+async function badEscapeIsTold(server) {
+  const { page, errors } = await open(`http://${server}/#100%`);
+  await connected(page);
+  const notice = page.getByRole("alert").filter({ hasText: "100%" });
+  const heading = page.getByRole("heading", { level: 1 }), field = page.getByLabel("Channel", { exact: true });
+  const message = page.locator("form").getByRole("textbox", { name: "Message" });
+
+  await notice.waitFor();
+  assert.equal(await heading.textContent(), "No channel");
+  assert.ok(await message.isDisabled());
+  assert.ok(await page.getByText("Reach this channel").isHidden());
+  // What was meant is in the field, and opened as it stands.
+  assert.equal(await field.inputValue(), "100%");
+  await field.press("Enter");
+  assert.equal(await heading.textContent(), "100%");
+  assert.ok(page.url().endsWith("/#100%25"), page.url());
+  await notice.waitFor({ state: "hidden" });
+  await write(page, "heard");
+  await log(page).getByText("heard").waitFor();
+
+  // From a channel that was open it is the same, and that one is left.
+  await page.evaluate(() => (location.hash = "#%zz"));
+  await page.getByRole("alert").filter({ hasText: "%zz" }).waitFor();
+  await publish(server, "100%25", "unheard");
+  assert.equal(await heading.textContent(), "No channel");
+  assert.equal(await log(page).getByRole("listitem").count(), 0);
+  await page.goBack();
+  await log(page).getByText("unheard").waitFor();
+  assert.deepEqual(errors, []);
+  await page.close();
+}
+
 async function figuresStayWhereTheyBelong(server) {
   const { page } = await open(`http://${server}/#$sys/none`);
   await connected(page);
@@ -336,6 +368,7 @@ await run(
     "what the page sends is heard elsewhere": pagePublishes,
     "the page publishes JSON as it is written": pageKeepsJson,
     "the page shows JSON as it was published, and its size": pageShowsJsonAsItIs,
+    "an address that is no channel's name is told": badEscapeIsTold,
     "figures are shown in their own channel only": figuresStayWhereTheyBelong,
     "client.js shows a token once, and tells what it cannot know": clientInTrouble,
     "a plain WebSocket in a page publishes and hears": plainWebSocket,

@@ -10,7 +10,7 @@ if (given) history.replaceState(null, "", location.pathname + location.hash);
 let token = given;
 try { if (given) sessionStorage.setItem("sockeye-token", given); else token = sessionStorage.getItem("sockeye-token"); } catch { /* storage is refused */ }
 const sockeye = new Sockeye(undefined, { token });
-let channel = "", refused = false, pending = [], scheduled = false, unseen = 0;
+let channel = null, refused = false, pending = [], scheduled = false, unseen = 0;
 
 // Makes an element; children are elements or text, never markup.
 function make(tag, properties = {}, ...children) {
@@ -55,13 +55,15 @@ const escaped = character => `%${character.charCodeAt(0).toString(16).toUpperCas
 const inPath = name => name.split("/").map(level => encodeURIComponent(level).replace(/[!'()*]/g, escaped)).join("/");
 const inFragment = name => inPath(name).replaceAll("%24", "$");
 
-function channelFromAddress() {
-  try {
-    const name = decodeURIComponent(location.hash.slice(1));
-    if (name) return name;
-    if (location.pathname.startsWith("/ch/")) return decodeURIComponent(location.pathname.slice(4));
-  } catch { /* not a well-formed escape: as if there were none */ }
-  return "lobby";
+// Opens the channel of the address. One that is not well-formed is told, and put where it can be mended.
+function visit() {
+  const written = location.hash.slice(1) || (location.pathname.startsWith("/ch/") ? location.pathname.slice(4) : "lobby");
+  let name = "";
+  try { name = decodeURIComponent(written); } catch { /* none */ }
+  open(name);
+  if (name) return;
+  byId("channel").value = written;
+  notice(`No channel has the address ${written}: a percent sign is written %25 there.`);
 }
 
 function choose(name) {
@@ -78,12 +80,14 @@ function open(name) {
   channel = name; refused = false; pending = []; unseen = 0;
   byId("log").replaceChildren();
   byId("empty").hidden = false; byId("newest").hidden = true;
-  byId("channel").value = name; byId("title").textContent = name; byId("count").textContent = "";
-  document.title = `${name} · Sockeye`;
-  for (const id of ["text", "send"]) byId(id).disabled = isPattern(name);
+  byId("channel").value = name; byId("title").textContent = name || "No channel"; byId("count").textContent = "";
+  document.title = name ? `${name} · Sockeye` : "Sockeye";
+  for (const id of ["text", "send"]) byId(id).disabled = !name || isPattern(name);
+  byId("empty").textContent = name ? "Nothing yet. What is published from anywhere appears here." : "Choose a channel.";
   byId("problem").textContent = isPattern(name) ? "A pattern is heard, not written to: choose one channel to publish." : "";
-  notice(""); showRecipes();
-  if (name === "$sys/stats") return;
+  notice(""); byId("reach").hidden = !name;
+  if (name) showRecipes();
+  if (!name || name === "$sys/stats") return;
   sockeye.sub(name, isPattern(name) ? {} : { last: HISTORY }, (message, envelope) => { if (channel === name) add({ ...message, envelope }); })
     .catch(error => { if (channel === name) refused = true, notice(`${name}: ${error.why ?? error.message}`); });
 }
@@ -91,7 +95,7 @@ function open(name) {
 byId("choose").addEventListener("submit", event => { event.preventDefault(); choose(byId("channel").value); });
 // The fragment is the channel's name here, so this link moves the focus itself.
 byId("skip").addEventListener("click", event => { event.preventDefault(); byId("text").focus(); });
-for (const type of ["popstate", "hashchange"]) addEventListener(type, () => open(channelFromAddress()));
+for (const type of ["popstate", "hashchange"]) addEventListener(type, visit);
 
 // ---------------------------------------------------------------------------------------------- messages
 const bytesOf = text => new TextEncoder().encode(text).length;
@@ -320,4 +324,4 @@ function showRecipes() {
   }));
 }
 
-open(channelFromAddress());
+visit();
