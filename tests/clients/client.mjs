@@ -2,6 +2,10 @@
 // Deliberately absent: what needs a page; browser.mjs has it.
 
 import assert from "node:assert/strict";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
 
 import { load, Queue, run, within } from "./support.mjs";
 
@@ -9,10 +13,13 @@ const { WebSocket, WebSocketServer } = load("ws");
 
 globalThis.WebSocket = WebSocket;
 
+const folder = mkdtempSync(join(tmpdir(), "sockeye-clients-"));
+
 /** The client as the server gives it. */
 async function client(server) {
-  const script = await (await fetch(`http://${server}/client.js`)).text();
-  return import(`data:text/javascript,${encodeURIComponent(script)}`);
+  const file = join(folder, "client.mjs");
+  writeFileSync(file, await (await fetch(`http://${server}/client.js`)).text());
+  return import(pathToFileURL(file));
 }
 
 async function connect(server, url = `ws://${server}/ws`) {
@@ -149,6 +156,24 @@ async function anotherEpoch(server) {
   stop();
 }
 
+async function everythingSettles(server) {
+  const { Sockeye } = await client(server);
+  const sockeye = new Sockeye(`ws://${server}/ws`);
+  const hear = () => {};
+  const before = [sockeye.sub("clients/client/a", {}, hear), sockeye.sub("clients/client/a", {}, hear)];
+  sockeye.unsub("clients/client/a");
+  // Both came to nothing by one's own wish, which is no error.
+  assert.deepEqual(await within(Promise.all(before), "what was let go"), [undefined, undefined]);
+  await state(sockeye, "open");
+  const under = sockeye.sub("clients/client/a", {}, hear), other = sockeye.sub("clients/client/b", {}, hear);
+  const end = sockeye.unsub("clients/client/b");
+  sockeye.close();
+  assert.deepEqual(await within(Promise.all([under, other, end]), "what was closed"), [undefined, undefined, undefined]);
+  for (const late of [sockeye.sub("a", {}, hear), sockeye.pub("a", "b"), sockeye.past("a")]) {
+    await assert.rejects(within(late, "an act after the end"), { code: "lost" });
+  }
+}
+
 /** Waits until the client has heard everything that was said to it so far. */
 async function allHeard(sockeye, asked) {
   const answer = sockeye.past("any");
@@ -157,7 +182,7 @@ async function allHeard(sockeye, asked) {
   await within(answer, "its answer");
 }
 
-async function join(server, channel, heard) {
+async function talk(server, channel, heard) {
   const sockeye = await connect(server);
   await sockeye.sub(channel, {}, (message) => heard(message.data));
   return (text) => sockeye.pub(channel, text);
@@ -168,6 +193,8 @@ await run(
     "client.js: a subscription that is let go and made again hears everything once": remounts,
     "client.js: pushes go to whom the server has answered": pushesHaveOneHearer,
     "client.js: the last messages of another epoch are asked for": anotherEpoch,
+    "client.js: what is asked for settles, by the server's answer or one's own wish": everythingSettles,
   },
-  join,
+  talk,
+  () => rmSync(folder, { recursive: true }),
 );

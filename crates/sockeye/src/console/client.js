@@ -5,6 +5,7 @@
 // Where the server asks for a token: new Sockeye(url, { token }), a text, or a function that gives a fresh one when it is needed.
 // Events: "state" (connecting, open, waiting, closed), "gap" ({ ch, gap }), "bye", "refused"; each carries its value in `detail`.
 const random = (from, to) => from + Math.random() * (to - from);
+const lost = why => Object.assign(new Error(why), { code: "lost", retry: true });
 const isPattern = name => /[+#]/.test(name);
 export function matches(pattern, name) {
   const wanted = pattern.split("/"), given = name.split("/"), rest = wanted.at(-1) === "#";
@@ -25,12 +26,15 @@ export class Sockeye extends EventTarget {
   #id = 0; #attempt = 0; #heard = 0; #asked = false; #wait = null; #socket; #timer; #token; #shown;
   constructor(url = new URL("/ws", import.meta.url).href.replace(/^http/, "ws"), options) { super(); this.url = url; this.#token = options?.token; this.#connect(); }
 
-  // Hears a channel or a pattern until `unsub`, over any number of connections. Resolves with the first answer. A second `sub`
-  // of one name takes the place of the first, which hears until the second is answered. `onMessage` is given the message, and
-  // its text as it came, which has the digits that values of JavaScript do not keep.
+  // Hears a channel or a pattern until `unsub`, over any number of connections. A second `sub` of one name takes the place of the
+  // first, which hears until the second is answered. Resolves with the first answer, or with nothing where `unsub`, `close` or
+  // another `sub` came before it. `onMessage` is given the message, and its text as it came, which has the digits that values of
+  // JavaScript do not keep.
   sub(name, options, onMessage) {
     return new Promise((resolve, reject) => {
-      const wish = this.#subs.get(name)?.wish ?? { over: false };
+      if (this.state === "closed") return reject(lost("not connected"));
+      const earlier = this.#subs.get(name), wish = earlier?.wish ?? { over: false };
+      earlier?.resolve();
       const sub = { name, options, onMessage, wish, at: null, lived: false, resolve, reject };
       this.#subs.set(name, sub);
       if (this.state === "open") this.#subscribe(sub);
@@ -39,8 +43,10 @@ export class Sockeye extends EventTarget {
   async unsub(name) {
     const sub = this.#subs.get(name);
     if (!sub) return;
-    this.#subs.delete(name); sub.wish.over = true;
-    if (this.state === "open") return this.#ask({ unsub: name }, "", () => this.#held.delete(name));
+    this.#subs.delete(name); sub.wish.over = true; sub.resolve();
+    if (this.state !== "open") return;
+    // With the connection everything has ended that was heard over it.
+    return this.#ask({ unsub: name }, "", () => this.#held.delete(name)).catch(error => { if (error.code !== "lost") throw error; });
   }
   // A string is text, bytes are binary, anything else is JSON; `new Json(text)` is JSON as written. With a `key`, sending again after a loss is harmless.
   pub(name, data, key) {
@@ -49,12 +55,13 @@ export class Sockeye extends EventTarget {
     return this.#ask({ pub: name, ...(bytes instanceof Uint8Array ? { b64: base64(bytes) } : { data }), key });
   }
   past(name, options) { return this.#ask({ past: name, ...options }); }
-  close() { this.#subs.clear(); this.#lost(this.#socket, "closed"); }
+  // Ends it all; what is not answered yet is rejected as lost.
+  close() { for (const sub of this.#subs.values()) sub.resolve(); this.#subs.clear(); this.#lost(this.#socket, "closed"); }
 
   #tell(type, detail) { this.dispatchEvent(new CustomEvent(type, { detail })); }
   #enter(state) { this.state = state; this.#tell("state", state); }
   #ask(request, more, onAnswer) {
-    if (this.state !== "open") return Promise.reject(Object.assign(new Error("not connected"), { code: "lost", retry: true }));
+    if (this.state !== "open") return Promise.reject(lost("not connected"));
     return this.#send(request, more, onAnswer);
   }
   // Shows the token: before anything else is asked, and another one, if there is one, when it is about to end.
@@ -135,7 +142,7 @@ export class Sockeye extends EventTarget {
     this.#socket = null; clearInterval(this.#timer); socket?.close();
     const waiting = [...this.#waiting.values()], delay = 500 * 2 ** Math.min(this.#attempt++, 6);
     this.#waiting.clear(); this.#held.clear(); this.#enter(state);
-    for (const { reject } of waiting) reject(Object.assign(new Error("the connection was lost"), { code: "lost", retry: true }));
+    for (const { reject } of waiting) reject(lost("the connection was lost"));
     if (state === "waiting") setTimeout(() => this.state === "waiting" && this.#connect(), random(...(this.#wait ?? [delay / 2, delay])));
     this.#wait = null;
   }
