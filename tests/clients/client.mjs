@@ -174,6 +174,18 @@ async function everythingSettles(server) {
   }
 }
 
+async function refusedConnection(server) {
+  const { Sockeye } = await client(server);
+  // A port that was free a moment ago.
+  const { url, stop } = await scripted();
+  stop();
+  const sockeye = new Sockeye(url);
+  await within(state(sockeye, "waiting"), "the refusal");
+  await within(state(sockeye, "connecting"), "another attempt");
+  await within(state(sockeye, "waiting"), "the refusal");
+  sockeye.close();
+}
+
 /** Waits until the client has heard everything that was said to it so far. */
 async function allHeard(sockeye, asked) {
   const answer = sockeye.past("any");
@@ -194,6 +206,7 @@ await run(
     "client.js: pushes go to whom the server has answered": pushesHaveOneHearer,
     "client.js: the last messages of another epoch are asked for": anotherEpoch,
     "client.js: what is asked for settles, by the server's answer or one's own wish": everythingSettles,
+    "client.js: a refused connection is tried again": refusedConnection,
   },
   talk,
   () => rmSync(folder, { recursive: true }),

@@ -112,6 +112,8 @@ export class Sockeye extends EventTarget {
     this.#enter("connecting"); this.#heard = Date.now(); this.#asked = false; this.#shown = null;
     socket.onopen = async () => { if (this.#token) await this.#show(socket); if (socket !== this.#socket) return; this.#enter("open"); for (const sub of this.#subs.values()) this.#subscribe(sub); };
     socket.onmessage = event => { if (socket === this.#socket) this.#receive(JSON.parse(event.data), event.data); };
+    // The close tells it all; but npm's ws throws an error that nobody hears.
+    socket.onerror = () => {};
     socket.onclose = () => this.#lost(socket, "waiting");
     // A script cannot see the server's pings, so silence is asked about, and a connection that stays silent is given up.
     this.#timer = setInterval(() => {
