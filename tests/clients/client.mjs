@@ -186,6 +186,23 @@ async function refusedConnection(server) {
   sockeye.close();
 }
 
+async function bytesAreBytes(server) {
+  const sockeye = await connect(server);
+  const heard = new Queue();
+  await sockeye.sub("clients/client/bytes", {}, (message) => heard.push(message.b64 ?? message));
+  const bytes = Uint8Array.of(9, 1, 2, 3, 4, 9);
+  const inner = [bytes.buffer, 1, 4];
+  const views = [bytes, bytes.buffer, bytes.subarray(1, 5), Buffer.from(...inner), new DataView(...inner)];
+  for (const data of [...views, Uint16Array.of(258), new Float64Array(1)]) {
+    await sockeye.pub("clients/client/bytes", data);
+    const given = ArrayBuffer.isView(data) ? Buffer.from(data.buffer, data.byteOffset, data.byteLength) : Buffer.from(data);
+    assert.equal(await heard.next(data.constructor.name), given.toString("base64"), data.constructor.name);
+  }
+  await assert.rejects(sockeye.pub("clients/client/bytes", new Blob(["x"])), /arrayBuffer/);
+  await assert.rejects(sockeye.pub("clients/client/bytes", 1n), TypeError);
+  sockeye.close();
+}
+
 /** Waits until the client has heard everything that was said to it so far. */
 async function allHeard(sockeye, asked) {
   const answer = sockeye.past("any");
@@ -207,6 +224,7 @@ await run(
     "client.js: the last messages of another epoch are asked for": anotherEpoch,
     "client.js: what is asked for settles, by the server's answer or one's own wish": everythingSettles,
     "client.js: a refused connection is tried again": refusedConnection,
+    "client.js: every view of bytes is binary, and a blob is refused": bytesAreBytes,
   },
   talk,
   () => rmSync(folder, { recursive: true }),

@@ -13,7 +13,10 @@ export function matches(pattern, name) {
   if (rest ? given.length < wanted.length - 1 : given.length !== wanted.length) return false;
   return wanted.every((level, i) => level === "+" || level === given[i] || (rest && i === wanted.length - 1));
 }
-const base64 = bytes => btoa(Array.from(bytes, byte => String.fromCharCode(byte)).join(""));
+function base64(data) {
+  const bytes = ArrayBuffer.isView(data) ? new Uint8Array(data.buffer, data.byteOffset, data.byteLength) : new Uint8Array(data);
+  return btoa(Array.from(bytes, byte => String.fromCharCode(byte)).join(""));
+}
 
 // JSON that is published as it is written: its digits, spaces and order are kept, which values of JavaScript do not do.
 export class Json {
@@ -48,11 +51,13 @@ export class Sockeye extends EventTarget {
     // With the connection everything has ended that was heard over it.
     return this.#ask({ unsub: name }, "", () => this.#held.delete(name)).catch(error => { if (error.code !== "lost") throw error; });
   }
-  // A string is text, bytes are binary, anything else is JSON; `new Json(text)` is JSON as written. With a `key`, sending again after a loss is harmless.
-  pub(name, data, key) {
-    const bytes = data instanceof ArrayBuffer ? new Uint8Array(data) : data;
+  // A string is text, an ArrayBuffer or a view of one is binary, anything else is JSON; `new Json(text)` is JSON as written. With
+  // a `key`, sending again after a loss is harmless.
+  async pub(name, data, key) {
+    if (globalThis.Blob && data instanceof Blob) throw new TypeError("a Blob has to be read first: await blob.arrayBuffer()");
     if (data instanceof Json) return this.#ask({ pub: name, key }, `,"data":${data.text}`);
-    return this.#ask({ pub: name, ...(bytes instanceof Uint8Array ? { b64: base64(bytes) } : { data }), key });
+    const isBytes = data instanceof ArrayBuffer || ArrayBuffer.isView(data);
+    return this.#ask({ pub: name, ...(isBytes ? { b64: base64(data) } : { data }), key });
   }
   past(name, options) { return this.#ask({ past: name, ...options }); }
   // Ends it all; what is not answered yet is rejected as lost.
