@@ -172,6 +172,12 @@ async function everythingSettles(server) {
   for (const late of [sockeye.sub("a", {}, hear), sockeye.pub("a", "b"), sockeye.past("a")]) {
     await assert.rejects(within(late, "an act after the end"), { code: "lost" });
   }
+
+  const early = new Sockeye(`ws://${server}/ws`);
+  const asked = [early.sub("clients/client/b", {}, hear), early.past("clients/client/b", { last: 1 })];
+  early.close();
+  assert.equal(await within(asked[0], "what was closed"), undefined);
+  await assert.rejects(within(asked[1], "what was closed"), { code: "lost" });
 }
 
 async function refusedConnection(server) {
@@ -184,6 +190,30 @@ async function refusedConnection(server) {
   await within(state(sockeye, "connecting"), "another attempt");
   await within(state(sockeye, "waiting"), "the refusal");
   sockeye.close();
+}
+
+async function publishesAtOnce(server) {
+  const channel = "clients/client/early";
+  const { Sockeye } = await client(server);
+  const sockeye = new Sockeye(`ws://${server}/ws`);
+  const data = { n: 1 }, answers = [sockeye.pub(channel, data), sockeye.pub(channel, "2"), sockeye.past(channel)];
+  // What is sent is what it was when it was published.
+  data.n = 3;
+  const [one, two, past] = await within(Promise.all(answers), "the answers");
+  assert.deepEqual([one.at, two.at].map((at) => at.split(":")[1]), ["1", "2"]);
+  assert.deepEqual(past.messages.map((message) => message.data), [{ n: 1 }, "2"]);
+  sockeye.close();
+
+  // Once there was a connection, its loss is told at once.
+  const { url, asked, stop } = await scripted();
+  const other = await connect(server, url);
+  const lost = other.past("a");
+  const past2 = await asked.next("a look into the past");
+  past2.end();
+  await assert.rejects(lost, { code: "lost" });
+  await assert.rejects(other.pub("a", "b"), { code: "lost" });
+  other.close();
+  stop();
 }
 
 async function bytesAreBytes(server) {
@@ -224,6 +254,7 @@ await run(
     "client.js: the last messages of another epoch are asked for": anotherEpoch,
     "client.js: what is asked for settles, by the server's answer or one's own wish": everythingSettles,
     "client.js: a refused connection is tried again": refusedConnection,
+    "client.js: what is asked for before the first connection waits for it": publishesAtOnce,
     "client.js: every view of bytes is binary, and a blob is refused": bytesAreBytes,
   },
   talk,

@@ -26,8 +26,12 @@ export class Json {
 export class Sockeye extends EventTarget {
   // What is wanted, and what the server has said that it holds: a push is for the latter, whatever is under way.
   #subs = new Map(); #held = new Map(); #waiting = new Map();
-  #id = 0; #attempt = 0; #heard = 0; #asked = false; #wait = null; #socket; #timer; #token; #shown;
-  constructor(url = new URL("/ws", import.meta.url).href.replace(/^http/, "ws"), options) { super(); this.url = url; this.#token = options?.token; this.#connect(); }
+  #id = 0; #attempt = 0; #heard = 0; #asked = false; #wait = null; #socket; #timer; #token; #shown; #first; #begun;
+  constructor(url = new URL("/ws", import.meta.url).href.replace(/^http/, "ws"), options) {
+    super(); this.url = url; this.#token = options?.token;
+    this.#first = new Promise(resolve => { const timer = setTimeout(resolve, 10_000); this.#begun = () => { clearTimeout(timer); resolve(); }; });
+    this.#connect();
+  }
 
   // Hears a channel or a pattern until `unsub`, over any number of connections. A second `sub` of one name takes the place of the
   // first, which hears until the second is answered. Resolves with the first answer, or with nothing where `unsub`, `close` or
@@ -52,7 +56,8 @@ export class Sockeye extends EventTarget {
     return this.#ask({ unsub: name }, "", () => this.#held.delete(name)).catch(error => { if (error.code !== "lost") throw error; });
   }
   // A string is text, an ArrayBuffer or a view of one is binary, anything else is JSON; `new Json(text)` is JSON as written. With
-  // a `key`, sending again after a loss is harmless.
+  // a `key`, sending again after a loss is harmless. The first connection is waited for, 10 s at most; where there is none later,
+  // what is asked is rejected with the code "lost", and nothing is sent by itself.
   async pub(name, data, key) {
     if (globalThis.Blob && data instanceof Blob) throw new TypeError("a Blob has to be read first: await blob.arrayBuffer()");
     if (data instanceof Json) return this.#ask({ pub: name, key }, `,"data":${data.text}`);
@@ -61,26 +66,32 @@ export class Sockeye extends EventTarget {
   }
   past(name, options) { return this.#ask({ past: name, ...options }); }
   // Ends it all; what is not answered yet is rejected as lost.
-  close() { for (const sub of this.#subs.values()) sub.resolve(); this.#subs.clear(); this.#lost(this.#socket, "closed"); }
+  close() {
+    for (const sub of this.#subs.values()) sub.resolve();
+    this.#subs.clear(); this.#lost(this.#socket, "closed"); this.#begun();
+  }
 
   #tell(type, detail) { this.dispatchEvent(new CustomEvent(type, { detail })); }
   #enter(state) { this.state = state; this.#tell("state", state); }
-  #ask(request, more, onAnswer) {
-    if (this.state !== "open") return Promise.reject(lost("not connected"));
-    return this.#send(request, more, onAnswer);
+  // `more` is written already, as members.
+  async #ask(request, more = "", onAnswer) {
+    const members = JSON.stringify(request).slice(1, -1) + more;
+    if (this.state !== "open") await this.#first;
+    if (this.state !== "open") throw lost("not connected");
+    return this.#send(members, onAnswer);
   }
   // Shows the token: before anything else is asked, and another one, if there is one, when it is about to end.
   async #show(socket) {
     try {
       const token = typeof this.#token === "function" ? await this.#token() : this.#token;
-      if (token && token !== this.#shown && socket === this.#socket) await this.#send({ auth: this.#shown = token });
+      if (token && token !== this.#shown && socket === this.#socket) await this.#send(`"auth":${JSON.stringify(this.#shown = token)}`);
     } catch (error) { if (error.code !== "lost") this.#tell("refused", error); }
   }
-  // What is `more` is written already, as members. `onAnswer` is called before what follows the answer is looked at.
-  #send(request, more = "", onAnswer) {
+  // `onAnswer` is called before what follows the answer is looked at.
+  #send(members, onAnswer) {
     return new Promise((resolve, reject) => {
       this.#waiting.set(++this.#id, { resolve, reject, onAnswer });
-      this.#socket.send(`${JSON.stringify({ ...request, id: this.#id }).slice(0, -1)}${more}}`);
+      this.#socket.send(`{${members},"id":${this.#id}}`);
     });
   }
   // `anew`: not from the position where it was.
@@ -115,7 +126,7 @@ export class Sockeye extends EventTarget {
   #connect() {
     const socket = this.#socket = new WebSocket(this.url);
     this.#enter("connecting"); this.#heard = Date.now(); this.#asked = false; this.#shown = null;
-    socket.onopen = async () => { if (this.#token) await this.#show(socket); if (socket !== this.#socket) return; this.#enter("open"); for (const sub of this.#subs.values()) this.#subscribe(sub); };
+    socket.onopen = async () => { if (this.#token) await this.#show(socket); if (socket !== this.#socket) return; this.#enter("open"); for (const sub of this.#subs.values()) this.#subscribe(sub); this.#begun(); };
     socket.onmessage = event => { if (socket === this.#socket) this.#receive(JSON.parse(event.data), event.data); };
     // The close tells it all; but npm's ws throws an error that nobody hears.
     socket.onerror = () => {};
