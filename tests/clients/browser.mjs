@@ -151,6 +151,36 @@ async function pageShowsJsonAsItIs(server) {
   await page.close();
 }
 
+async function textHasItsOwnDirection(server) {
+  const channel = "שלום/עולם", path = encodeURI(channel);
+  const { page, errors } = await open(`http://${server}/ch/${path}`);
+  await connected(page);
+  const rows = log(page).getByRole("listitem");
+  await write(page, "مرحبا (hello) 123!");
+  await rows.nth(0).waitFor();
+  await publish(server, path, "first line\nשורה שנייה.");
+  await publish(server, path, '["שלום"]', "application/json");
+  await rows.nth(2).waitFor();
+  const look = (locator) => locator.evaluate((element) => [getComputedStyle(element).direction, getComputedStyle(element).unicodeBidi]);
+
+  assert.deepEqual(await look(rows.nth(0).locator("pre")), ["rtl", "plaintext"]);
+  // Each line of a text has its own.
+  assert.deepEqual(await look(rows.nth(1).locator("pre")), ["ltr", "plaintext"]);
+  assert.equal((await look(rows.nth(2).locator("pre")))[0], "ltr");
+  assert.equal((await look(page.getByRole("heading", { level: 1 })))[0], "rtl");
+  assert.equal((await look(page.getByLabel("Channel", { exact: true })))[0], "rtl");
+  const field = page.locator("form").getByRole("textbox", { name: "Message" });
+  await field.fill("שלום");
+  assert.deepEqual(await look(field), ["rtl", "plaintext"]);
+  // A name does not turn round what stands beside it.
+  await page.goto(`http://${server}/#%2B/%2B`);
+  await connected(page);
+  await publish(server, path, "to the pattern");
+  assert.deepEqual(await look(log(page).locator(".ch").first()), ["rtl", "isolate"]);
+  assert.deepEqual(errors, []);
+  await page.close();
+}
+
 async function badEscapeIsTold(server) {
   const { page, errors } = await open(`http://${server}/#100%`);
   await connected(page);
@@ -368,6 +398,7 @@ await run(
     "what the page sends is heard elsewhere": pagePublishes,
     "the page publishes JSON as it is written": pageKeepsJson,
     "the page shows JSON as it was published, and its size": pageShowsJsonAsItIs,
+    "text is laid out in its own direction": textHasItsOwnDirection,
     "an address that is no channel's name is told": badEscapeIsTold,
     "figures are shown in their own channel only": figuresStayWhereTheyBelong,
     "client.js shows a token once, and tells what it cannot know": clientInTrouble,

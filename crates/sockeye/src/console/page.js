@@ -140,17 +140,17 @@ function messageRow(message) {
   const time = make("time", { dateTime: date.toISOString(), title: date.toLocaleString() },
     `${pad(date.getHours(), 2)}:${pad(date.getMinutes(), 2)}:${pad(date.getSeconds(), 2)}.${pad(date.getMilliseconds(), 3)}`);
   const about = make("div", { className: "about" }, time);
-  if (message.from !== undefined) about.append(make("span", { className: "from" }, message.from));
-  if (message.ch !== channel) about.append(make("span", { className: "ch" }, message.ch));
+  if (message.from !== undefined) about.append(make("span", { className: "from", dir: "auto" }, message.from));
+  if (message.ch !== channel) about.append(make("span", { className: "ch", dir: "auto" }, message.ch));
   about.append(make("span", { className: "kind" }, kind), make("span", {}, size(bytes)), make("span", { className: "at", title: "position" }, message.at));
-  return make("li", {}, about, make("pre", {}, text));
+  return make("li", {}, about, make("pre", { dir: kind === "text" ? "auto" : "ltr" }, text));
 }
 
 function gapRow({ ch, gap }) {
   const where = gap.from ? `${gap.from} to ${gap.to}` : gap.since ? `after ${gap.since}${gap.to ? `, going on from ${gap.to}` : ""}` : "while the connection was lost";
   const count = gap.from ? Number(gap.to.split(":")[1]) - Number(gap.from.split(":")[1]) + 1 : 0;
   const what = count === 1 ? "1 message missing" : count > 1 ? `${count} messages missing` : "Messages may be missing";
-  return make("li", { className: "gap" }, `${what} on ${ch}: ${where} (${gap.why})`);
+  return make("li", { className: "gap" }, `${what} on `, make("bdi", {}, ch), `: ${where} (${gap.why})`);
 }
 
 // A burst is shown once a frame, and only what will stay: a hidden page holds at most ROWS_MAX messages.
