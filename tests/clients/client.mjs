@@ -233,6 +233,41 @@ async function bytesAreBytes(server) {
   sockeye.close();
 }
 
+async function silence(server) {
+  const { url, asked, stop } = await scripted();
+  // The clock and the timer are the test's.
+  const { now } = Date, { setInterval } = globalThis;
+  let ahead = 0, tick;
+  Date.now = () => now() + ahead;
+  globalThis.setInterval = (act) => void (tick = act);
+  const sockeye = await connect(server, url);
+  const pass = (seconds) => ((ahead += 1_000 * seconds), tick());
+  const states = [];
+  sockeye.addEventListener("state", ({ detail }) => states.push(detail));
+
+  // A large message comes slowly: all the while there is nothing that a script can see, but the server hears of us.
+  for (const seconds of [30, 30, 30, 20]) {
+    pass(seconds);
+    assert.deepEqual((await asked.next("a question")).ping, 0);
+  }
+  await allHeard(sockeye, asked);
+  pass(30);
+  await asked.next("a question");
+  assert.deepEqual(states, []);
+  pass(100);
+  assert.deepEqual(states, ["waiting"]);
+
+  // Who slept asks first.
+  await state(sockeye, "open");
+  pass(10_000);
+  await asked.next("a question");
+  assert.equal(sockeye.state, "open");
+  Object.assign(Date, { now });
+  Object.assign(globalThis, { setInterval });
+  sockeye.close();
+  stop();
+}
+
 /** Waits until the client has heard everything that was said to it so far. */
 async function allHeard(sockeye, asked) {
   const answer = sockeye.past("any");
@@ -255,6 +290,7 @@ await run(
     "client.js: what is asked for settles, by the server's answer or one's own wish": everythingSettles,
     "client.js: a refused connection is tried again": refusedConnection,
     "client.js: what is asked for before the first connection waits for it": publishesAtOnce,
+    "client.js: a silent connection is asked, and given up after two minutes": silence,
     "client.js: every view of bytes is binary, and a blob is refused": bytesAreBytes,
   },
   talk,

@@ -131,11 +131,12 @@ export class Sockeye extends EventTarget {
     // The close tells it all; but npm's ws throws an error that nobody hears.
     socket.onerror = () => {};
     socket.onclose = () => this.#lost(socket, "waiting");
-    // A script cannot see the server's pings, so silence is asked about, and a connection that stays silent is given up.
+    // A script sees neither the server's pings nor the beginning of a message, so silence is asked about, and given up after two
+    // minutes: a message of 1 MiB may come at 70 kbit/s.
     this.#timer = setInterval(() => {
       const silent = Date.now() - this.#heard;
       if (silent < 25_000) return;
-      if (this.#asked || this.state !== "open") return this.#lost(socket, "waiting");
+      if (this.state !== "open" || (this.#asked && silent > 120_000)) return this.#lost(socket, "waiting");
       this.#asked = true; socket.send('{"ping":0}');
     }, 10_000);
   }
