@@ -119,6 +119,13 @@ async function pageKeepsJson(server) {
   await log(page).getByText("JSON").first().waitFor();
   const past = await (await fetch(`http://${server}/ch/${channel}?last=1`)).text();
   assert.ok(past.includes(written), past);
+  // A string would become text on its way, which is said before it is sent.
+  await write(page, ' "quoted"');
+  await page.getByRole("alert").filter({ hasText: "choose Text" }).waitFor();
+  await page.getByLabel("Text", { exact: true }).check();
+  await write(page, '"quoted"');
+  await log(page).getByText('"quoted"').waitFor();
+  assert.equal(await log(page).getByRole("listitem").count(), 2);
   assert.deepEqual(errors, []);
   await page.close();
 }

@@ -18,7 +18,8 @@ function base64(data) {
   return btoa(Array.from(bytes, byte => String.fromCharCode(byte)).join(""));
 }
 
-// JSON that is published as it is written: its digits, spaces and order are kept, which values of JavaScript do not do.
+// JSON that is published as it is written: its digits, spaces and order are kept, which values of JavaScript do not do. A string
+// in quotes is text, as in the protocol.
 export class Json {
   constructor(text) { JSON.parse(text); this.text = text; }
 }

@@ -194,6 +194,7 @@ async function send() {
   let data = written;
   problem.textContent = "";
   if (asJson) try { data = new Json(written); } catch (error) { problem.textContent = `Not JSON: ${error.message}`; return; }
+  if (asJson && /^\s*"/.test(written)) { problem.textContent = "A string in quotes would be published as text: choose Text and leave the quotes out. As JSON it is published over HTTP only, with curl for example."; return; }
   // The key makes it harmless to press Send again when the answer was lost with the connection.
   key ??= Array.from(crypto.getRandomValues(new Uint8Array(9)), byte => byte.toString(36)).join("");
   try {
