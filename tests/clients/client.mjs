@@ -233,6 +233,33 @@ async function bytesAreBytes(server) {
   sockeye.close();
 }
 
+async function listenersMayAct(server) {
+  const channel = "clients/client/listener";
+  await publish(server, channel, "1", "2");
+  const { Sockeye } = await client(server);
+  const sockeye = new Sockeye(`ws://${server}/ws`), heard = new Queue();
+  sockeye.addEventListener("state", ({ detail }) => {
+    if (detail === "open") sockeye.sub(channel, { last: 2 }, (message) => heard.push(message.data));
+  });
+  await within(state(sockeye, "open"), "the connection");
+  await sockeye.pub(channel, "3");
+  for (const text of ["1", "2", "3"]) assert.equal(await heard.next(`message ${text}`), text);
+  sockeye.close();
+
+  // Closed when it has hardly begun to come back, it stays closed, with no timer left.
+  const { url, asked, stop } = await scripted();
+  const other = await connect(server, url), lost = other.past("a").catch(() => {});
+  const { setInterval } = globalThis, running = [];
+  globalThis.setInterval = (...all) => (running.push(setInterval(...all)), running.at(-1));
+  other.addEventListener("state", ({ detail }) => detail === "connecting" && other.close());
+  (await asked.next("a look into the past")).end();
+  await lost;
+  await within(state(other, "closed"), "the end");
+  Object.assign(globalThis, { setInterval });
+  assert.deepEqual(running.map((timer) => timer._destroyed), [true]);
+  stop();
+}
+
 async function silence(server) {
   const { url, asked, stop } = await scripted();
   // The clock and the timer are the test's.
@@ -290,6 +317,7 @@ await run(
     "client.js: what is asked for settles, by the server's answer or one's own wish": everythingSettles,
     "client.js: a refused connection is tried again": refusedConnection,
     "client.js: what is asked for before the first connection waits for it": publishesAtOnce,
+    "client.js: who listens to its state may subscribe and close at once": listenersMayAct,
     "client.js: a silent connection is asked, and given up after two minutes": silence,
     "client.js: every view of bytes is binary, and a blob is refused": bytesAreBytes,
   },

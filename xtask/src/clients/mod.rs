@@ -51,7 +51,7 @@ struct Script {
 const SCRIPTS: [Script; 4] = [
     Script { name: "Python websockets", file: "python_websockets.py", shows: "/ws, /ch, history, resuming" },
     Script { name: "npm ws", file: "ws.mjs", shows: "/ws, /ch, /echo" },
-    Script { name: "client.js", file: "client.mjs", shows: "in Node: one hearer for each push" },
+    Script { name: "client.js", file: "client.mjs", shows: "in Node: subscribing, resuming, waiting, bytes" },
     Script {
         name: "Chromium",
         file: "browser.mjs",

@@ -126,8 +126,15 @@ export class Sockeye extends EventTarget {
   }
   #connect() {
     const socket = this.#socket = new WebSocket(this.url);
-    this.#enter("connecting"); this.#heard = Date.now(); this.#asked = false; this.#shown = null;
-    socket.onopen = async () => { if (this.#token) await this.#show(socket); if (socket !== this.#socket) return; this.#enter("open"); for (const sub of this.#subs.values()) this.#subscribe(sub); this.#begun(); };
+    this.#heard = Date.now(); this.#asked = false; this.#shown = null;
+    socket.onopen = async () => {
+      if (this.#token) await this.#show(socket);
+      if (socket !== this.#socket) return;
+      // What is wanted already comes first: who hears of the state may subscribe to more.
+      this.state = "open";
+      for (const sub of this.#subs.values()) this.#subscribe(sub);
+      this.#begun(); this.#enter("open");
+    };
     socket.onmessage = event => { if (socket === this.#socket) this.#receive(JSON.parse(event.data), event.data); };
     // The close tells it all; but npm's ws throws an error that nobody hears.
     socket.onerror = () => {};
@@ -140,6 +147,7 @@ export class Sockeye extends EventTarget {
       if (this.state !== "open" || (this.#asked && silent > 120_000)) return this.#lost(socket, "waiting");
       this.#asked = true; socket.send('{"ping":0}');
     }, 10_000);
+    this.#enter("connecting");
   }
   #receive(message, text) {
     this.#heard = Date.now(); this.#asked = false; this.#attempt = 0;
