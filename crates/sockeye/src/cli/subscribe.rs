@@ -3,6 +3,8 @@
 use std::io::{self, IsTerminal as _};
 
 use clap::Args;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 use sockeye_hub::{Position, check_name, check_pattern, is_pattern};
 
 use super::Failure;
@@ -65,8 +67,26 @@ impl Subscribe {
             format,
             is_for_terminal: io::stdout().is_terminal(),
         };
+        end_with_the_reader();
         Ok(tool::subscribe(&self.from, token.as_deref(), &hearing, &mut io::stdout().lock())?)
     }
+}
+
+/// Ends the process as soon as nobody reads its output (`| head -1`): on a quiet channel no write would ever tell.
+fn end_with_the_reader() {
+    let watch = || {
+        let stdout = io::stdout();
+        let mut asked = [PollFd::new(&stdout, PollFlags::empty())];
+        // Errors and hang-ups are told unasked.
+        while matches!(poll(&mut asked, None), Ok(_) | Err(Errno::INTR)) {
+            if asked[0].revents().intersects(PollFlags::ERR | PollFlags::HUP) {
+                // As a write would end it, which nobody would hear either.
+                std::process::exit(0);
+            }
+        }
+    };
+    // Without it the next message ends the process.
+    let _ = std::thread::Builder::new().spawn(watch);
 }
 
 /// Checks a channel's name before anything is connected to.

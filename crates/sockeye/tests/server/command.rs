@@ -1,6 +1,6 @@
 //! The commands as a person or a script meets them: `pub`, `sub`, `check`, and what a mistake gets to hear.
 
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
@@ -635,4 +635,24 @@ impl Somebody {
 
 fn allow(path: &std::path::Path, mode: u32) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
+#[test]
+fn who_hears_ends_when_nobody_reads_what_he_writes() {
+    let server = Server::start();
+    let from = format!("tcp:{}", server.tcp());
+    for data in 1..=3 {
+        server.ask("POST", "/ch/c", &[], data.to_string().as_bytes());
+    }
+    let mut sub = Command::new(BINARY)
+        .args(["sub", "--from", &from, "--last", "3", "c"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+
+    let reader = BufReader::new(sub.stdout.take().unwrap());
+    let lines: Vec<String> = reader.lines().take(3).map(Result::unwrap).collect();
+
+    // It has nothing left to write, and nothing more is published.
+    assert_eq!((lines, sub.wait().unwrap().code()), (vec!["1".into(), "2".into(), "3".into()], Some(0)));
 }
