@@ -6,6 +6,7 @@
 // Events: "state" (connecting, open, waiting, closed), "gap" ({ ch, gap }), "bye", "refused"; each carries its value in `detail`.
 const random = (from, to) => from + Math.random() * (to - from);
 const lost = why => Object.assign(new Error(why), { code: "lost", retry: true });
+const PATIENCE = { least: 45_000, most: 180_000 };
 const isPattern = name => /[+#]/.test(name);
 export function matches(pattern, name) {
   const wanted = pattern.split("/"), given = name.split("/"), rest = wanted.at(-1) === "#";
@@ -27,7 +28,7 @@ export class Json {
 export class Sockeye extends EventTarget {
   // What is wanted, and what the server has said that it holds: a push is for the latter, whatever is under way.
   #subs = new Map(); #held = new Map(); #waiting = new Map();
-  #id = 0; #attempt = 0; #heard = 0; #asked = false; #wait = null; #socket; #timer; #token; #shown; #first; #begun;
+  #id = 0; #attempt = 0; #heard = 0; #asked = false; #patience = PATIENCE.least; #wait = null; #socket; #timer; #token; #shown; #first; #begun;
   constructor(url = new URL("/ws", import.meta.url).href.replace(/^http/, "ws"), options) {
     super(); this.url = url; this.#token = options?.token;
     this.#first = new Promise(resolve => { const timer = setTimeout(resolve, 10_000); this.#begun = () => { clearTimeout(timer); resolve(); }; });
@@ -139,12 +140,16 @@ export class Sockeye extends EventTarget {
     // The close tells it all; but npm's ws throws an error that nobody hears.
     socket.onerror = () => {};
     socket.onclose = () => this.#lost(socket, "waiting");
-    // A script sees neither the server's pings nor the beginning of a message, so silence is asked about, and given up after two
-    // minutes: a message of 1 MiB may come at 70 kbit/s.
+    // A script sees neither the server's pings nor the beginning of a message, so silence is asked about, and given up after
+    // 45 seconds. It may have been a long message over a slow link, so the next connection has twice the time, up to three
+    // minutes (1 MiB at 50 kbit/s), until a question is answered.
     this.#timer = setInterval(() => {
       const silent = Date.now() - this.#heard;
       if (silent < 25_000) return;
-      if (this.state !== "open" || (this.#asked && silent > 120_000)) return this.#lost(socket, "waiting");
+      if (this.state !== "open" || (this.#asked && silent > this.#patience)) {
+        this.#patience = Math.min(2 * this.#patience, PATIENCE.most);
+        return this.#lost(socket, "waiting");
+      }
       this.#asked = true; socket.send('{"ping":0}');
     }, 10_000);
     this.#enter("connecting");
@@ -161,6 +166,7 @@ export class Sockeye extends EventTarget {
     } else if (waiting) {
       this.#waiting.delete(id);
       if ("ok" in message) { waiting.onAnswer?.(message); waiting.resolve(message); } else waiting.reject(Object.assign(new Error(message.why), message));
+    } else if ("pong" in message) { this.#patience = PATIENCE.least;
     } else if (message.bye) { this.#wait = message.reconnect; this.#tell("bye", message); } else if (message.expires_ms) this.#show(this.#socket);
     // A subscription may end by itself: the error names it.
     else if ("error" in message) { this.#subs.delete(message.sub); this.#held.delete(message.sub); this.#tell("refused", message); }
