@@ -22,8 +22,9 @@ pub(super) const DEFAULT_SERVER: &str = "ws://localhost:7625/ws";
     sockeye sub --last 1 --count 1 --raw image > image.png\n  \
     sockeye sub --json --since k3f:118 chat/42    every message after that position\n\n\
     On a terminal, control characters in payloads are shown and not obeyed, but for --raw.\n\
-    What was missed is told on standard error, or with --json as an object. Exit code 8: the connection\n\
-    ended before --count messages had come, or the server did not answer for a minute.")]
+    What was missed is told on standard error, or with --json as an object: a gap, or the answer with\n\
+    \"recovered\":false. Exit code 8: the connection ended before --count messages had come, or the\n\
+    server did not answer for a minute.")]
 pub(super) struct Subscribe {
     /// The channel or pattern
     #[arg(value_parser = parse_channel_or_pattern)]

@@ -23,7 +23,7 @@ pub enum Format {
     Line,
     /// The payload's bytes and nothing else.
     Raw,
-    /// The whole object of the protocol, gaps included.
+    /// The whole object of the protocol, gaps included, and the answer when it says that not everything was kept.
     Json,
 }
 
@@ -209,7 +209,8 @@ fn request(hearing: &Hearing<'_>) -> Vec<u8> {
 
 fn write(said: &Said<'_>, object: &[u8], hearing: &Hearing<'_>, out: &mut dyn Write) -> io::Result<()> {
     if hearing.format == Format::Json {
-        if said.ch.is_some() {
+        // An answer is no message; but what it says of what is missing is said nowhere else.
+        if said.ch.is_some() || said.recovered == Some(false) {
             if hearing.is_for_terminal {
                 out.write_all(harmless_json(&String::from_utf8_lossy(object)).as_bytes())?;
             } else {

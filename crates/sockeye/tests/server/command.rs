@@ -108,6 +108,34 @@ fn sub_writes_lines_or_bytes_or_objects() {
 }
 
 #[test]
+fn sub_tells_as_an_object_that_not_everything_was_kept() {
+    // One shard, whose figures are its own: those of another may be of the moment before.
+    let server = Server::on_shards(1, "");
+    let port = server.tcp().port();
+    let ask = |from: &str, since: &str| {
+        let arguments = ["sub", "--json", "--from", from, "--since", since, "--count", "1", "c"];
+        let child = spawn(Command::new(BINARY).args(arguments), b"");
+        server.wait_until("it is subscribed", |server| server.metric("sockeye_subscriptions") == 1);
+        said(&["pub", "--to", from, "c", "live"], b"");
+        let ran = finish(child);
+        server.wait_until("nobody hears", |server| server.metric("sockeye_subscriptions") == 0);
+        assert_eq!((ran.code, ran.errors.as_str()), (0, ""), "{ran:?}");
+        let objects = String::from_utf8(ran.output).unwrap();
+        objects.lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<Value>>()
+    };
+
+    for from in [format!("tcp:127.0.0.1:{port}"), format!("ws://127.0.0.1:{port}/ws")] {
+        let missed = ask(&from, "zzz:1");
+        let at = missed[1]["at"].as_str().unwrap();
+        let nothing_missed = ask(&from, at);
+
+        assert_eq!((&missed[0]["recovered"], &missed[0]["why"]), (&json!(false), &json!("epoch")));
+        assert_eq!((missed.len(), &missed[1]["data"]), (2, &json!("live")), "{missed:?}");
+        assert_eq!((nothing_missed.len(), &nothing_missed[0]["data"]), (1, &json!("live")));
+    }
+}
+
+#[test]
 fn sub_gives_json_as_it_was_published() {
     let server = Server::start();
     let address = format!("unix:{}", server.unix().display());
