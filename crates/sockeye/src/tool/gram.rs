@@ -10,7 +10,10 @@ use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr as UnixAddress, UnixDatagram};
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
+
 use super::ToolError;
+use super::link::gone;
 use super::said::Said;
 use crate::address::{Address, Base, UDP_BYTES_MAX};
 
@@ -28,6 +31,10 @@ pub(super) struct Grams {
     cookie: Option<String>,
     /// The server has answered once: when nobody receives there any more, it has ended.
     is_met: bool,
+    /// An unanswered request is repeated after this.
+    repeat: Duration,
+    /// What the system said last of the way there, since the last datagram was sent.
+    borne: Option<io::Error>,
     buffer: Vec<u8>,
 }
 
@@ -78,8 +85,16 @@ impl Grams {
         for socket in sockets {
             let tried = socket.map_err(unreachable).and_then(|socket| {
                 let buffer = vec![0; DATAGRAM_BYTES_MAX];
-                let mut grams =
-                    Grams { address: address.clone(), socket, cookie: None, is_met: false, buffer };
+                let address = address.clone();
+                let mut grams = Grams {
+                    address,
+                    socket,
+                    cookie: None,
+                    is_met: false,
+                    repeat: REPEAT,
+                    borne: None,
+                    buffer,
+                };
                 grams.ask("\"ping\":0", |said, _| said.pong.is_some())?;
                 grams.is_met = true;
                 Ok(grams)
@@ -102,15 +117,13 @@ impl Grams {
         self.ask(&fields, |said, _| said.is_done(0))
     }
 
-    /// Sends the fields of a request, with the cookie if there is one.
+    /// Sends the fields of a request, with the cookie if there is one. That it did not leave is no error where the way there
+    /// may be back for the repetition.
     ///
     /// # Errors
     /// When nothing can be sent there, or it does not fit a datagram.
-    pub(super) fn send(&self, fields: &str) -> Result<(), ToolError> {
-        let request = match &self.cookie {
-            Some(cookie) => format!("{{{fields},\"cookie\":\"{cookie}\"}}"),
-            None => format!("{{{fields}}}"),
-        };
+    pub(super) fn send(&mut self, fields: &str) -> Result<(), ToolError> {
+        let request = self.request(fields);
         if request.len() > UDP_BYTES_MAX {
             let why = format!(
                 "a datagram has at most {UDP_BYTES_MAX} bytes, this one would have {}",
@@ -122,12 +135,29 @@ impl Grams {
             Socket::Udp(udp) => udp.send(request.as_bytes()),
             Socket::Unix(unix) => unix.send(request.as_bytes()),
         };
+        self.borne = None;
         match sent {
             Ok(_) => Ok(()),
             // What an earlier datagram has met is told now; the repetition will meet it again, if it lasts.
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused && self.is_udp() => Ok(()),
-            Err(source) => Err(self.without_receiver(source)),
+            Err(error) => self.bear(error),
         }
+    }
+
+    fn request(&self, fields: &str) -> String {
+        match &self.cookie {
+            Some(cookie) => format!("{{{fields},\"cookie\":\"{cookie}\"}}"),
+            None => format!("{{{fields}}}"),
+        }
+    }
+
+    /// Remembers an error of the way there that a repetition may not meet. Any other is the end.
+    fn bear(&mut self, error: io::Error) -> Result<(), ToolError> {
+        if !self.is_met || !self.is_udp() || !may_pass(&error) {
+            return Err(self.without_receiver(error));
+        }
+        self.borne = Some(error);
+        Ok(())
     }
 
     /// Sends a request again and again until something comes that answers it, or refuses it. What is asked whether it does
@@ -142,7 +172,7 @@ impl Grams {
     ) -> Result<(), ToolError> {
         for _ in 0..TRIES {
             self.send(fields)?;
-            let until = Instant::now() + REPEAT;
+            let until = Instant::now() + self.repeat;
             while let Some(object) = self.receive(until)? {
                 let said = Said::read(&self.address, &object)?;
                 if self.takes_cookie(&said) {
@@ -156,8 +186,37 @@ impl Grams {
                 }
             }
         }
+        Err(self.unanswered(self.request(fields).len()))
+    }
+
+    /// All repetitions of a request were for nothing.
+    fn unanswered(&mut self, length: usize) -> ToolError {
+        let address = self.address.clone();
         let seconds = REPEAT.as_secs() * u64::from(TRIES);
-        Err(ToolError::TimedOut { address: self.address.clone(), step: "the server's answer", seconds })
+        match self.borne.take() {
+            None => ToolError::TimedOut { address, step: "the server's answer", seconds },
+            Some(error) if is_too_large(&error) => {
+                let why = format!(
+                    "a datagram of {length} bytes does not fit on the way there ({error}): use tcp: or ws:"
+                );
+                ToolError::Refused { address, why }
+            }
+            Some(error) => {
+                let why = format!("nothing could be sent to the server for {seconds} s ({error})");
+                ToolError::EndedEarly { address, why }
+            }
+        }
+    }
+
+    /// The server was silent for as long as that is borne.
+    pub(super) fn gone(&mut self) -> ToolError {
+        match self.borne.take() {
+            None => gone(&self.address),
+            Some(error) => {
+                let why = format!("nothing could be sent to the server any more ({error})");
+                ToolError::EndedEarly { address: self.address.clone(), why }
+            }
+        }
     }
 
     /// The next datagram that comes until then.
@@ -184,7 +243,7 @@ impl Grams {
                     return Ok(None);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(source) => return Err(self.without_receiver(source)),
+                Err(error) => self.bear(error)?,
             }
         }
     }
@@ -203,6 +262,11 @@ impl Grams {
     /// Nobody receives at the address, or not any more.
     fn without_receiver(&self, source: io::Error) -> ToolError {
         match self.is_met {
+            true if is_too_large(&source) => {
+                let why =
+                    format!("a message does not fit a datagram of this socket ({source}): use a stream");
+                ToolError::Refused { address: self.address.clone(), why }
+            }
             true => {
                 let why = format!("the server has ended ({source})");
                 ToolError::EndedEarly { address: self.address.clone(), why }
@@ -214,6 +278,30 @@ impl Grams {
     fn is_udp(&self) -> bool {
         matches!(self.socket, Socket::Udp(_))
     }
+}
+
+/// Whether an error of a UDP socket tells of the way to the server, which may be another for the next datagram. A datagram that
+/// was too large has taught the system how large they may be, and the next is sent in fragments; an interface, an address, a
+/// route or a rule of a firewall may come back.
+fn may_pass(error: &io::Error) -> bool {
+    const PASSING: [Errno; 11] = [
+        Errno::MSGSIZE,
+        Errno::NETUNREACH,
+        Errno::HOSTUNREACH,
+        Errno::HOSTDOWN,
+        Errno::NONET,
+        Errno::NETDOWN,
+        Errno::NODEV,
+        Errno::ADDRNOTAVAIL,
+        Errno::PERM,
+        Errno::ACCESS,
+        Errno::NOBUFS,
+    ];
+    Errno::from_io_error(error).is_some_and(|errno| PASSING.contains(&errno))
+}
+
+fn is_too_large(error: &io::Error) -> bool {
+    Errno::from_io_error(error) == Some(Errno::MSGSIZE)
 }
 
 fn connect_udp(to: SocketAddr) -> io::Result<UdpSocket> {
@@ -239,4 +327,118 @@ pub(super) fn key() -> String {
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
         .expect("the system has randomness once it runs");
     format!("{:016x}", u64::from_ne_bytes(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::thread;
+
+    use rustix::net::sockopt::{Ipv6PathMtuDiscovery, set_ipv6_mtu_discover};
+
+    use super::*;
+
+    /// Over IPv6 on loopback (RFC 8200, 3: a packet without fragments has this much behind its header, less 40 of an MTU of
+    /// 65,536), so long a datagram leaves in fragments, or not at all.
+    const TOO_LARGE: usize = 65_500;
+
+    #[test]
+    fn what_is_wrong_with_the_way_may_pass_and_what_the_server_says_may_not() {
+        let may_pass = |errno: Errno| may_pass(&errno.into());
+
+        for errno in [
+            Errno::MSGSIZE,
+            Errno::NETUNREACH,
+            Errno::HOSTUNREACH,
+            Errno::NETDOWN,
+            Errno::PERM,
+            Errno::ACCESS,
+            Errno::ADDRNOTAVAIL,
+        ] {
+            assert!(may_pass(errno), "{errno}");
+        }
+        for errno in [Errno::CONNREFUSED, Errno::NOTCONN, Errno::BADF, Errno::PIPE] {
+            assert!(!may_pass(errno), "{errno}");
+        }
+        assert!(!super::may_pass(&io::ErrorKind::AddrNotAvailable.into()), "the system did not say it");
+    }
+
+    #[test]
+    fn a_datagram_that_was_too_large_for_the_way_is_sent_again() {
+        let Some((mut grams, server)) = met() else { return };
+        let way = without_fragments(&grams);
+        // It comes when the first was not sent: from then on fragments are.
+        server.send(b"{\"pong\":9}").expect("it listens");
+        let answering = thread::spawn(move || {
+            let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
+            let length = server.recv(&mut buffer).expect("a request");
+            server.send(b"{\"ok\":1}").expect("it listens");
+            length
+        });
+        let is_first = Cell::new(true);
+
+        let asked = grams.ask(&padded(), |said, _| {
+            if said.pong.is_some() && is_first.replace(false) {
+                set_ipv6_mtu_discover(&way, Ipv6PathMtuDiscovery::WANT).expect("an option");
+            }
+            said.is_done(1)
+        });
+
+        asked.expect("the repetition is answered");
+        assert!(!is_first.get());
+        assert_eq!(answering.join().expect("it ends"), TOO_LARGE);
+    }
+
+    #[test]
+    fn a_datagram_that_never_fits_is_named_when_it_was_tried_often() {
+        let Some((mut grams, _server)) = met() else { return };
+        without_fragments(&grams);
+        grams.repeat = Duration::from_millis(10);
+
+        let error = grams.ask(&padded(), |_, _| false).expect_err("it is never sent");
+
+        assert!(matches!(error, ToolError::Refused { .. }), "{error}");
+        let words = error.to_string();
+        assert!(words.contains(&TOO_LARGE.to_string()) && words.contains("does not fit"), "{words}");
+    }
+
+    #[test]
+    fn a_way_that_stays_away_is_told_and_no_end_of_the_server() {
+        let Some((mut grams, _server)) = met() else { return };
+
+        grams.bear(Errno::NETUNREACH.into()).expect("it may come back");
+
+        let words = grams.unanswered(100).to_string();
+        assert!(words.contains("nothing could be sent") && words.contains("unreachable"), "{words}");
+        grams.bear(Errno::PERM.into()).expect("it may come back");
+        assert!(grams.gone().to_string().contains("not permitted"));
+        assert!(grams.gone().to_string().contains("does not answer"));
+        assert!(grams.bear(Errno::CONNREFUSED.into()).is_err());
+    }
+
+    /// A conversation with a server that has answered once. `None` where there is no IPv6.
+    fn met() -> Option<(Grams, UdpSocket)> {
+        let server = UdpSocket::bind("[::1]:0").ok()?;
+        let address = format!("udp:{}", server.local_addr().expect("an address")).parse().expect("it is one");
+        let answering = thread::spawn(move || {
+            let (_, from) = server.recv_from(&mut [0; 100]).expect("a ping");
+            server.connect(from).expect("it has an address");
+            server.send(b"{\"pong\":0}").expect("it listens");
+            server
+        });
+        let grams = Grams::connect(&address).expect("it answers");
+        Some((grams, answering.join().expect("it ends")))
+    }
+
+    /// From here on what does not fit one packet is not sent; a handle to the same socket.
+    fn without_fragments(grams: &Grams) -> UdpSocket {
+        let Socket::Udp(udp) = &grams.socket else { panic!("it is UDP") };
+        set_ipv6_mtu_discover(udp, Ipv6PathMtuDiscovery::DO).expect("an option");
+        udp.try_clone().expect("a second handle")
+    }
+
+    /// The fields of a request of that length.
+    fn padded() -> String {
+        format!("\"id\":1,\"pad\":\"{}\"", "x".repeat(TOO_LARGE - 17))
+    }
 }

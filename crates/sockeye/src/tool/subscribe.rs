@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use super::ToolError;
 use super::gram::{Grams, is_datagram};
-use super::link::{Link, Patience, gone};
+use super::link::{Link, Patience};
 use super::said::{Said, or_unknown};
 use super::show::{harmless, harmless_json};
 use super::silence::{BOUNDS, Due, QUESTION, Silence};
@@ -135,7 +135,7 @@ fn subscribe_datagrams(
         };
         let Some(object) = came else {
             if silence.passed() == Due::GiveUp {
-                return Err(gone(address));
+                return Err(grams.gone());
             }
             grams.send(QUESTION)?;
             renewed = Some(Instant::now());
