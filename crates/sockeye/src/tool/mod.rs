@@ -2,7 +2,8 @@
 //!
 //! `publish`, `subscribe` and `link` are clients of a Sockeye server; `connect`, `listen`, `relay` and `probe` join any two
 //! sockets, on `net`: `bridge` is how our end is joined with a peer, `relay` how two peers are, `frame` how messages stand on a
-//! stream, `show` how people read them, `said` what a server says, `silence` when it is gone, `signal` how a command ends by one. Deliberately absent: flags and exit codes, which are in `cli`.
+//! stream, `show` how people read them, `said` what a server says, `heard` what was heard of it in datagrams,
+//! `silence` when it is gone, `signal` how a command ends by one. Deliberately absent: flags and exit codes, which are in `cli`.
 
 mod bridge;
 mod connect;
@@ -10,6 +11,7 @@ mod error;
 mod explain;
 mod frame;
 mod gram;
+mod heard;
 mod link;
 mod listen;
 mod probe;

@@ -1,14 +1,16 @@
 //! Hearing a channel or a pattern, one message a line.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::time::Instant;
 
 use serde_json::json;
 use serde_json::value::RawValue;
+use sockeye_hub::is_pattern;
 
 use super::ToolError;
 use super::gram::{Grams, is_datagram};
+use super::heard::{Heard, Heed, precedes};
 use super::link::{Link, Patience};
 use super::said::{Said, or_unknown};
 use super::show::{harmless, harmless_json};
@@ -93,11 +95,8 @@ pub fn subscribe(
     Err(ToolError::EndedEarly { address: address.clone(), why: "the server closed it".into() })
 }
 
-/// Channels whose last position is remembered, to notice what is lost on the way. With more, all are forgotten.
-const CHANNELS_MAX: usize = 4_096;
-
 /// The same in datagrams: the subscription is renewed, and made again when the server has forgotten it. What is lost on the
-/// way shows in the positions, and is told like any other gap, with `lost` as its reason.
+/// way shows in the positions, and is told like any other gap, with `lost` as its reason; what comes twice is written once.
 fn subscribe_datagrams(
     address: &Address,
     token: Option<&str>,
@@ -111,7 +110,8 @@ fn subscribe_datagrams(
     let mut grams = Grams::connect(address)?;
     grams.show(token)?;
     let subscribe = format!("\"sub\":{},\"id\":1", json!(hearing.name));
-    let mut positions = HashMap::new();
+    let is_channel = !is_pattern(hearing.name);
+    let mut positions = Heard::default();
     let mut waiting: VecDeque<Vec<u8>> = VecDeque::new();
     let mut heard = 0;
     let mut silence = Silence::new(BOUNDS);
@@ -120,10 +120,13 @@ fn subscribe_datagrams(
         if renewed.is_none() {
             // A message may overtake the answer.
             grams.ask(&subscribe, |said, object| {
+                let is_answer = said.is_done(1);
                 if said.ch.is_some() {
                     waiting.push_back(object.to_vec());
+                } else if is_answer {
+                    put_answer(&mut waiting, said, object);
                 }
-                said.is_done(1)
+                is_answer
             })?;
             renewed = Some(Instant::now());
             silence.heard();
@@ -148,8 +151,14 @@ fn subscribe_datagrams(
             continue;
         }
         let is_message = said.is_message();
-        let written = match note_position(&mut positions, &said) {
-            Some(lost) => write(&Said::read(address, &lost)?, &lost, hearing, out),
+        let lost = match positions.take(&said) {
+            Heed::Again => continue,
+            Heed::Behind(gap) => Some(gap),
+            Heed::New if is_channel && said.is_done(1) => positions.take_answer(hearing.name, &said),
+            Heed::New => None,
+        };
+        let written = match lost {
+            Some(gap) => write(&Said::read(address, &gap)?, &gap, hearing, out),
             None => Ok(()),
         };
         let written = written.and_then(|()| write(&said, &object, hearing, out));
@@ -168,32 +177,15 @@ fn subscribe_datagrams(
     }
 }
 
-/// Remembers the position of a message or of a gap's end, and makes a gap of what is missing before it.
-fn note_position(positions: &mut HashMap<String, (String, u64)>, said: &Said<'_>) -> Option<Vec<u8>> {
-    let channel = said.ch.as_deref()?;
-    let (from, to) = match &said.gap {
-        Some(gap) => (gap.from.as_str(), gap.to.as_str()),
-        None => (said.at.as_deref()?, said.at.as_deref()?),
-    };
-    let (epoch, from) = from.split_once(':')?;
-    let (from, to): (u64, u64) = (from.parse().ok()?, to.split_once(':')?.1.parse().ok()?);
-    if positions.len() >= CHANNELS_MAX && !positions.contains_key(channel) {
-        positions.clear();
+/// Puts the answer to a subscription where it belongs among what came before it: a message may overtake it, but when one is not
+/// behind its position, an earlier question had been understood, and it is the answer to a repetition.
+fn put_answer(waiting: &mut VecDeque<Vec<u8>>, said: &Said<'_>, object: &[u8]) {
+    let is_earlier = |came: &Vec<u8>| serde_json::from_slice(came).is_ok_and(|came| precedes(&came, said));
+    if waiting.iter().any(is_earlier) {
+        waiting.push_back(object.to_vec());
+    } else {
+        waiting.push_front(object.to_vec());
     }
-    let (known, last) =
-        positions.entry(channel.to_owned()).or_insert_with(|| (epoch.to_owned(), from.saturating_sub(1)));
-    let is_same = known == epoch;
-    let expected = *last + 1;
-    // One that comes late was told as missing, and is not the newest.
-    if !is_same || to > *last {
-        (*known, *last) = (epoch.to_owned(), to);
-    }
-    (is_same && from > expected).then(|| {
-        let gap = json!({"ch": channel, "gap": {
-            "from": format!("{epoch}:{expected}"), "to": format!("{epoch}:{}", from - 1), "why": "lost"
-        }});
-        gap.to_string().into_bytes()
-    })
 }
 
 fn request(hearing: &Hearing<'_>) -> Vec<u8> {
@@ -245,7 +237,7 @@ fn write(said: &Said<'_>, object: &[u8], hearing: &Hearing<'_>, out: &mut dyn Wr
         Payload::Json(json) => json.to_owned(),
         Payload::Binary(encoded) => encoded.to_owned(),
     };
-    if hearing.name.contains(['+', '#']) {
+    if is_pattern(hearing.name) {
         line = format!("{} {line}", or_unknown(said.ch.as_deref()));
     }
     if hearing.is_for_terminal {
@@ -299,8 +291,6 @@ fn payload<'a>(said: &'a Said<'_>) -> io::Result<Payload<'a>> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::Value;
-
     use super::*;
 
     #[test]
@@ -323,42 +313,5 @@ mod tests {
         assert_eq!(shown(text, Format::Line, false), "a x\u{1b}]0;title\u{7}\u{9b}2J\ty\n");
         assert_eq!(shown(json, Format::Json, false), format!("{json}\n"));
         assert_eq!(shown(text, Format::Raw, true), "x\u{1b}]0;title\u{7}\u{9b}2J\ty");
-    }
-
-    #[test]
-    fn what_is_lost_on_the_way_shows_in_the_positions() {
-        let mut positions = HashMap::new();
-        let mut note = |channel: &str, at: &str| {
-            let said = Said { ch: Some(channel.into()), at: Some(at.into()), ..Said::default() };
-            let gap = note_position(&mut positions, &said)?;
-            serde_json::from_slice::<Value>(&gap).ok().map(|gap| gap["gap"].clone())
-        };
-
-        assert_eq!(note("a", "k:7"), None);
-        assert_eq!(note("a", "k:8"), None);
-        assert_eq!(note("b", "k:1"), None);
-        assert_eq!(note("a", "k:11"), Some(json!({ "from": "k:9", "to": "k:10", "why": "lost" })));
-        // One that comes late, and the next.
-        assert_eq!(note("a", "k:10"), None);
-        assert_eq!(note("a", "k:12"), None);
-        // The channel began anew.
-        assert_eq!(note("a", "n:5"), None);
-        assert_eq!(note("a", "n:0"), None);
-        assert_eq!(note("a", "nonsense"), None);
-    }
-
-    #[test]
-    fn what_the_server_announces_is_not_told_twice() {
-        let address = "udp:localhost:7625".parse().expect("an address");
-        let mut positions = HashMap::new();
-        let mut note = |object: &str| {
-            let said = Said::read(&address, object.as_bytes()).expect("an object");
-            note_position(&mut positions, &said)
-        };
-
-        assert_eq!(note(r#"{"ch":"a","at":"k:1"}"#), None);
-        let gap = r#"{"ch":"a","gap":{"from":"k:2","to":"k:4","why":"too_large"}}"#;
-        assert_eq!(note(gap), None);
-        assert_eq!(note(r#"{"ch":"a","at":"k:5"}"#), None);
     }
 }

@@ -288,6 +288,85 @@ fn a_server_that_ends_in_the_middle_of_datagrams_is_an_early_end() {
     }
 }
 
+#[test]
+fn sub_tells_what_was_lost_right_behind_the_answer() {
+    for (at, lost, next) in [("k:0", "k:1", "k:2"), ("k:7", "k:8", "k:9")] {
+        let address =
+            says_to_subscribers(&[&format!(r#"{{"ok":1,"at":"{at}"}}"#), &message(next), &message("k:10")]);
+
+        let heard = run(&["sub", "--json", "--from", &address, "--count", "2", "c"], b"");
+
+        let gap = format!(r#"{{"ch":"c","gap":{{"from":"{lost}","to":"{lost}","why":"lost"}}}}"#);
+        let output = String::from_utf8(heard.output).unwrap();
+        assert_eq!(output.lines().next(), Some(gap.as_str()), "{output}");
+        assert_eq!(output.lines().nth(1), Some(message(next).as_str()), "{output}");
+    }
+}
+
+#[test]
+fn what_overtakes_the_answer_to_sub_is_heard_behind_it() {
+    let address =
+        says_to_subscribers(&[&message("k:9"), r#"{"ok":1,"at":"k:7"}"#, &message("k:8"), &message("k:10")]);
+
+    let heard = run(&["sub", "--from", &address, "--count", "3", "c"], b"");
+
+    assert_eq!(String::from_utf8(heard.output).unwrap(), "k:9\nk:8\nk:10\n");
+    assert_eq!(heard.errors, "missed c k:8 to k:8: lost\n");
+}
+
+#[test]
+fn what_the_network_doubles_is_heard_once_and_what_it_delays_too() {
+    let gap = r#"{"ch":"c","gap":{"from":"k:11","to":"k:12","why":"too_large"}}"#;
+    let says = ["k:8", "k:8", "k:10", "k:9", "k:9", "k:10"].map(message);
+    let says = [&[r#"{"ok":1,"at":"k:7"}"#], &says.each_ref().map(String::as_str)[..], &[gap, gap]].concat();
+    let last = message("k:13");
+    let address = says_to_subscribers(&[&says[..], &[&last]].concat());
+
+    let heard = run(&["sub", "--from", &address, "--count", "4", "c"], b"");
+
+    assert_eq!(String::from_utf8(heard.output).unwrap(), "k:8\nk:10\nk:9\nk:13\n");
+    assert_eq!(heard.errors, "missed c k:9 to k:9: lost\nmissed c k:11 to k:12: too_large\n");
+}
+
+/// The address of a server that says this to whoever subscribes with a cookie, and nothing more.
+fn says_to_subscribers(datagrams: &[&str]) -> String {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = format!("udp:{}", socket.local_addr().unwrap());
+    let datagrams: Vec<String> = datagrams.iter().map(|&text| text.to_owned()).collect();
+    std::thread::spawn(move || {
+        let mut buffer = [0; 1_000];
+        loop {
+            let (length, from) = socket.recv_from(&mut buffer).unwrap();
+            let request: serde_json::Value = serde_json::from_slice(&buffer[..length]).unwrap();
+            let say = |text: &str| socket.send_to(text.as_bytes(), from).unwrap();
+            match (&request["sub"], &request["cookie"]) {
+                (serde_json::Value::Null, _) => {
+                    say(r#"{"pong":0}"#);
+                }
+                (_, serde_json::Value::Null) => {
+                    say(r#"{"cookie":"c"}"#);
+                }
+                _ => {
+                    for text in &datagrams {
+                        say(text);
+                    }
+                    break;
+                }
+            }
+        }
+        // Whoever was told enough says so: while the port is open, nothing is refused.
+        while !buffer.starts_with(br#"{"unsub""#) {
+            socket.recv_from(&mut buffer).unwrap();
+        }
+    });
+    address
+}
+
+/// A message at a position, which it says.
+fn message(at: &str) -> String {
+    format!(r#"{{"ch":"c","at":"{at}","data":"{at}"}}"#)
+}
+
 /// The port on which a server says that it listens, at the address that begins so.
 fn port_of(server: &Server, begin: &str) -> u16 {
     let first: serde_json::Value = serde_json::from_str(&server.wait_for_log(|_| true)).unwrap();
