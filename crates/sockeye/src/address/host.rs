@@ -103,6 +103,11 @@ impl HostPort {
         self.host.parse().ok()
     }
 
+    /// The host as others know it: the zone of an IPv6 address means something on this machine only (RFC 6874, 1).
+    pub(crate) fn without_zone(&self) -> &str {
+        self.host.split_once('%').map_or(&self.host, |(address, _)| address)
+    }
+
     /// The addresses that a listener has, if no name has to be looked up for them.
     pub(crate) fn local_ips(&self) -> Option<Vec<IpAddr>> {
         // `localhost` is not looked up: it is loopback by definition (RFC 6761, 6.3).

@@ -170,8 +170,8 @@ fn target(address: &Address) -> Target {
 }
 
 /// RFC 9110, 7.2: the port is left out where it is the scheme's own. A zone is of no concern to the server (RFC 6874).
-pub(super) fn authority(at: &HostPort, scheme_port: u16) -> String {
-    let host = at.host.split('%').next().unwrap_or_default();
+pub(crate) fn authority(at: &HostPort, scheme_port: u16) -> String {
+    let host = at.without_zone();
     let host = if host.is_empty() { "localhost" } else { host };
     match (at.port == scheme_port, host.contains(':')) {
         (true, true) => format!("[{host}]"),

@@ -75,6 +75,7 @@ pub(crate) use connect::needs_tls;
 pub use connect::{Connector, Draft, ToAddress};
 pub(crate) use der::{date_text as certificate_date, unix_now};
 pub use error::{Error, ErrorKind, Result};
+pub(crate) use handshake::authority;
 pub(crate) use http::{LINE_TIMEOUT, RefusalWords};
 pub use kind::{DatagramKind, FramedKind, Kind, StreamKind, Traits};
 pub use listener::Listener;

@@ -33,7 +33,7 @@ pub(super) fn prepare(address: &Address) -> Result<Prepared> {
     let config = client_config(address)?;
     let host = match (&address.options.server_name, address.host_port()) {
         (Some(name), _) => name.clone(),
-        (None, Some(at)) if !at.host.is_empty() => at.host.split('%').next().unwrap_or_default().to_owned(),
+        (None, Some(at)) if !at.host.is_empty() => at.without_zone().to_owned(),
         _ => "localhost".to_owned(),
     };
     let name = ServerName::try_from(host.clone())

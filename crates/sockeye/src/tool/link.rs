@@ -18,8 +18,8 @@ use super::ToolError;
 use super::said::Said;
 use super::secure::{self, Secure};
 use super::silence::{BOUNDS, Due, QUESTION, Silence};
-use crate::address::{Address, Base};
-use crate::net::{LINE_TIMEOUT, RefusalWords};
+use crate::address::{Address, Base, HostPort};
+use crate::net::{LINE_TIMEOUT, RefusalWords, authority};
 
 /// How long connecting, the handshake, and each answer that is waited for may take.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -106,8 +106,8 @@ impl Link {
             Base::WebSocket(url) if !url.secure => {
                 Stream::Tcp(connect_tcp(address, &url.server.host, url.server.port)?)
             }
-            Base::Tls(at) => connect_tls(address, &at.host, at.port)?,
-            Base::WebSocket(url) => connect_tls(address, &url.server.host, url.server.port)?,
+            Base::Tls(at) => connect_tls(address, at)?,
+            Base::WebSocket(url) => connect_tls(address, &url.server)?,
             _ => {
                 return unusable(
                     "give ws://HOST:PORT/ws, wss:, tcp:HOST:PORT, tls:, unix:PATH, udp:HOST:PORT or unixgram:PATH",
@@ -120,8 +120,8 @@ impl Link {
         let framing = if let Base::WebSocket(url) = &address.base {
             stream.set_read_timeout(Some(CONNECT_TIMEOUT)).map_err(unreachable)?;
             let deflate;
-            (at, end, deflate) =
-                shake_hands(address, &mut stream, &url.server.to_string(), &url.path, &mut buffer)?;
+            let host = authority(&url.server, if url.secure { 443 } else { 80 });
+            (at, end, deflate) = shake_hands(address, &mut stream, &host, &url.path, &mut buffer)?;
             stream.set_read_timeout(None).map_err(unreachable)?;
             let decoder = Decoder::new(Role::Client, OBJECT_BYTES_MAX);
             Framing::WebSocket(Box::new(match deflate {
@@ -345,11 +345,11 @@ fn connect_tcp(address: &Address, host: &str, port: u16) -> Result<TcpStream, To
     Err(ToolError::unconnected(address, last))
 }
 
-fn connect_tls(address: &Address, host: &str, port: u16) -> Result<Stream, ToolError> {
+fn connect_tls(address: &Address, at: &HostPort) -> Result<Stream, ToolError> {
     let unreachable = |source| ToolError::unconnected(address, source);
-    let tcp = connect_tcp(address, host, port)?;
+    let tcp = connect_tcp(address, &at.host, at.port)?;
     tcp.set_read_timeout(Some(CONNECT_TIMEOUT)).map_err(unreachable)?;
-    let secure = Secure::shake_hands(address, host, tcp)?;
+    let secure = Secure::shake_hands(address, at.without_zone(), tcp)?;
     secure.set_read_timeout(None).map_err(unreachable)?;
     Ok(Stream::Tls(secure))
 }
@@ -369,14 +369,14 @@ pub(super) fn timed_out(address: &Address, step: &'static str) -> ToolError {
 fn shake_hands(
     address: &Address,
     stream: &mut Stream,
-    authority: &str,
+    host: &str,
     path: &str,
     buffer: &mut [u8],
 ) -> Result<(usize, usize, Option<Deflate>), ToolError> {
     let failed = |why: String| ToolError::Handshake { address: address.clone(), why };
     let key = websocket::request_key(random());
     let mut request = Vec::new();
-    websocket::write_upgrade_request(&mut request, authority, path, &key, &[], Some(&OFFER))
+    websocket::write_upgrade_request(&mut request, host, path, &key, &[], Some(&OFFER))
         .map_err(|error| failed(error.to_string()))?;
     stream.write_all(&request).map_err(|error| failed(error.to_string()))?;
     let mut end = 0;

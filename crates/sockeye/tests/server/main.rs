@@ -38,3 +38,4 @@ mod transcripts;
 mod user_limits;
 mod websocket;
 mod world;
+mod zone;
