@@ -127,14 +127,18 @@ impl From<TlsError> for Failure {
 
 impl From<ToolError> for Failure {
     fn from(error: ToolError) -> Self {
-        let kind = match &error {
+        let mut cause = &error;
+        while let ToolError::Unacknowledged { why, .. } = cause {
+            cause = why;
+        }
+        let kind = match cause {
             ToolError::NameNotFound { .. } => ErrorKind::NameNotFound,
             ToolError::Unreachable { .. } => ErrorKind::Unreachable,
             ToolError::Permission { .. } => ErrorKind::Permission,
             ToolError::TimedOut { .. } => ErrorKind::TimedOut,
             ToolError::Tls { .. } => ErrorKind::Tls,
             ToolError::Handshake { .. } | ToolError::Refused { .. } => ErrorKind::Refused,
-            ToolError::EndedEarly { .. } => ErrorKind::EndedEarly,
+            ToolError::EndedEarly { .. } | ToolError::Unacknowledged { .. } => ErrorKind::EndedEarly,
             ToolError::Unusable { .. } | ToolError::LineTooLong { .. } => ErrorKind::Usage,
             ToolError::Options(error) => error.kind(),
             ToolError::Output { .. } => ErrorKind::Internal,

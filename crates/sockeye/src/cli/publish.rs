@@ -1,6 +1,6 @@
 //! `sockeye pub`: the flags of publishing.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, BufReader, IsTerminal as _, Write as _};
 
 use clap::Args;
 
@@ -17,7 +17,9 @@ use crate::tool::{self, Payload};
     tail -f app.log | sockeye pub logs/app               each line is a message\n  \
     sockeye pub --to unix:/tmp/sockeye.sock chat 'hi'\n\n\
     A line ends with \\n or \\r\\n, neither of which is published.\n\
-    It ends when the server has accepted every message; a refusal says why, with exit code 7.")]
+    It ends when the server has accepted every message; a refusal says why, with exit code 7.\n\
+    Exit code 8: the connection ended before that, or the server did not answer for a minute, also while\n\
+    the input is quiet; how many lines were not acknowledged is told.")]
 pub(super) struct Publish {
     /// The channel
     #[arg(value_parser = super::subscribe::parse_channel)]
@@ -37,14 +39,15 @@ impl Publish {
         let token = super::token::read(self.token.as_ref())?;
         let token = token.as_deref();
         if let Some(text) = &self.text {
-            tool::publish(&self.to, token, &self.channel, Payload::One(text.as_bytes()))?;
+            tool::publish(&self.to, token, &self.channel, Payload::One(text.clone().into_bytes()))?;
             return Ok(());
         }
         let stdin = io::stdin();
         if stdin.is_terminal() {
             let _ = writeln!(io::stderr(), "each line is published to {}; end with Ctrl-D", self.channel);
         }
-        let sent = tool::publish(&self.to, token, &self.channel, Payload::Lines(&mut stdin.lock()))?;
+        let input = Box::new(BufReader::new(stdin));
+        let sent = tool::publish(&self.to, token, &self.channel, Payload::Lines(input))?;
         if sent == 0 {
             return Err(Failure::new(ErrorKind::Usage, "standard input was empty: nothing was published"));
         }

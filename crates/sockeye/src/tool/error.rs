@@ -79,6 +79,16 @@ pub enum ToolError {
         /// How.
         why: String,
     },
+    /// It went wrong before the server had accepted everything.
+    #[error("{why}; {unanswered} of {sent} lines were not acknowledged")]
+    Unacknowledged {
+        /// What went wrong.
+        why: Box<ToolError>,
+        /// Lines that were sent without an answer.
+        unanswered: u64,
+        /// Lines that were sent.
+        sent: u64,
+    },
     /// The address cannot be used for this.
     #[error("{address}: {why}")]
     Unusable {

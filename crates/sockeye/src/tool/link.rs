@@ -6,7 +6,7 @@
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream, ToSocketAddrs as _};
 use std::os::unix::net::UnixStream;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use sockeye_wire::line::LineDecoder;
@@ -131,6 +131,8 @@ impl Link {
         } else {
             Framing::Lines(LineDecoder::new(OBJECT_BYTES_MAX))
         };
+        // Of a message that takes long, each part has to be taken in that time.
+        stream.set_write_timeout(Some(BOUNDS.total())).map_err(unreachable)?;
         let writer = stream.try_clone().map_err(unreachable)?;
         let framed = matches!(framing, Framing::WebSocket(_));
         let speaker = Speaker { address: address.clone(), stream: Arc::new(Mutex::new(writer)), framed };
@@ -179,7 +181,7 @@ impl Link {
     /// # Errors
     /// The system's.
     #[cfg(test)]
-    fn listen(&mut self, bounds: super::silence::Bounds) -> Result<(), ToolError> {
+    pub(super) fn listen(&mut self, bounds: super::silence::Bounds) -> Result<(), ToolError> {
         self.silence = Silence::new(bounds);
         self.wait_with(Patience::Listening)
     }
@@ -216,6 +218,11 @@ impl Link {
                 Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
                     if self.patience != Patience::Listening {
                         return Err(timed_out(&self.address, "an answer"));
+                    }
+                    // Behind a long message no question would be answered. That it is taken has a bound of its own.
+                    if self.speaker.is_speaking() {
+                        self.end = 0;
+                        continue;
                     }
                     match self.silence.passed() {
                         Due::Ask => self.speaker.send(format!("{{{QUESTION}}}").as_bytes())?,
@@ -314,11 +321,17 @@ impl Speaker {
         self.write(&bytes)
     }
 
+    /// Whether somebody is saying something at this moment.
+    fn is_speaking(&self) -> bool {
+        matches!(self.stream.try_lock(), Err(TryLockError::WouldBlock))
+    }
+
     fn write(&self, bytes: &[u8]) -> Result<(), ToolError> {
         let mut stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
-        stream
-            .write_all(bytes)
-            .map_err(|error| ToolError::EndedEarly { address: self.address.clone(), why: error.to_string() })
+        stream.write_all(bytes).map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => gone(&self.address),
+            _ => ToolError::EndedEarly { address: self.address.clone(), why: error.to_string() },
+        })
     }
 }
 
@@ -460,6 +473,14 @@ impl Stream {
             Stream::Tcp(tcp) => tcp.set_read_timeout(timeout),
             Stream::Unix(unix) => unix.set_read_timeout(timeout),
             Stream::Tls(secure) => secure.set_read_timeout(timeout),
+        }
+    }
+
+    fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        match self {
+            Stream::Tcp(tcp) => tcp.set_write_timeout(timeout),
+            Stream::Unix(unix) => unix.set_write_timeout(timeout),
+            Stream::Tls(secure) => secure.set_write_timeout(timeout),
         }
     }
 }

@@ -78,6 +78,10 @@ impl Secure {
         self.tcp.set_read_timeout(timeout)
     }
 
+    pub(super) fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        self.tcp.set_write_timeout(timeout)
+    }
+
     /// Reads plain text. `Ok(0)` is an end that the server announced.
     pub(super) fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         let mut received = lock(&self.received);

@@ -16,6 +16,13 @@ pub(super) struct Bounds {
     pub(super) questions_max: u32,
 }
 
+impl Bounds {
+    /// How long silence is borne in all.
+    pub(super) fn total(self) -> Duration {
+        self.ask_after * (self.questions_max + 1)
+    }
+}
+
 /// A minute in all: any byte ends a silence, and a server answers at once.
 pub(super) const BOUNDS: Bounds = Bounds { ask_after: Duration::from_secs(20), questions_max: 2 };
 
@@ -72,7 +79,7 @@ mod tests {
         let mut silence = Silence::new(BOUNDS);
 
         assert_eq!([(); 3].map(|()| silence.passed()), [Due::Ask, Due::Ask, Due::GiveUp]);
-        assert_eq!(silence.wait() * 3, Duration::from_secs(60));
+        assert_eq!((silence.wait() * 3, BOUNDS.total()), (Duration::from_secs(60), Duration::from_secs(60)));
     }
 
     #[test]

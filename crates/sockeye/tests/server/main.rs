@@ -23,6 +23,7 @@ mod limits;
 mod metrics;
 mod origin;
 mod proxied;
+mod publisher;
 mod raw;
 mod reload;
 mod reload_under_load;
