@@ -7,59 +7,83 @@ use sockeye_hub::Now;
 
 use crate::limit::Limits;
 
-/// The clocks of one peer. `None`: it does not run.
+/// The clocks of one peer.
 #[derive(Debug, Default)]
 pub(crate) struct Patience {
     /// Since when a message or line is unfinished.
-    unfinished_since_ms: Option<u64>,
+    unfinished: Clock,
     /// Since when nothing is taken of answers that wait.
-    stalled_since_ms: Option<u64>,
+    stalled: Clock,
     /// What is asked of it may not have reached it yet, although it takes what it can.
     is_excused: bool,
     /// So it was when that was last looked at.
     was_under_way: bool,
 }
 
+/// Since when something is waited for, if it is: as one number, for there are many connections.
+#[derive(Clone, Copy, Debug)]
+struct Clock(u64);
+
+impl Clock {
+    const STOPPED: u64 = u64::MAX;
+
+    fn since_ms(self) -> Option<u64> {
+        (self.0 != Clock::STOPPED).then_some(self.0)
+    }
+
+    fn set(&mut self, since_ms: Option<u64>) {
+        self.0 = since_ms.unwrap_or(Clock::STOPPED);
+    }
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Clock(Clock::STOPPED)
+    }
+}
+
 impl Patience {
     /// Whether something is unfinished.
     #[inline]
     pub(crate) fn awaits_rest(&self) -> bool {
-        self.unfinished_since_ms.is_some()
+        self.unfinished.since_ms().is_some()
     }
 
     /// Input was handled: so many bytes of something unfinished have come, if anything is. What has finished meanwhile has
     /// kept its time, and what is begun behind it has one of its own.
     pub(crate) fn note_unfinished(&mut self, has_finished: bool, bytes: Option<usize>, now: Now) {
-        let since_ms = self.unfinished_since_ms.filter(|_| !has_finished).unwrap_or(now.ms);
-        self.unfinished_since_ms = bytes.map(|_| since_ms);
+        let since_ms = self.unfinished.since_ms().filter(|_| !has_finished).unwrap_or(now.ms);
+        self.unfinished.set(bytes.map(|_| since_ms));
     }
 
     /// It was not read until now: what is unfinished has its time from here on.
     pub(crate) fn excuse_unfinished(&mut self, now: Now) {
-        self.unfinished_since_ms = self.unfinished_since_ms.map(|_| now.ms);
+        self.unfinished.set(self.unfinished.since_ms().map(|_| now.ms));
     }
 
     /// When it has been waited long enough for the rest of so many bytes (`u64::MAX`: never).
     pub(crate) fn unfinished_until_ms(&self, bytes: Option<usize>, limits: &Limits) -> u64 {
-        let since_ms = self.unfinished_since_ms.zip(bytes);
+        let since_ms = self.unfinished.since_ms().zip(bytes);
         since_ms.map_or(u64::MAX, |(since_ms, bytes)| since_ms + limits.arrival_timeout_ms(bytes))
     }
 
     /// Nothing is taken of answers that wait. Returns whether its time for that begins.
     pub(crate) fn note_stalled(&mut self, now: Now) -> bool {
-        let begins = self.stalled_since_ms.is_none();
-        self.stalled_since_ms.get_or_insert(now.ms);
+        let begins = self.stalled.since_ms().is_none();
+        if begins {
+            self.stalled.set(Some(now.ms));
+        }
         begins
     }
 
     /// Answers are taken, or do not wait.
     pub(crate) fn forget_stalled(&mut self) {
-        self.stalled_since_ms = None;
+        self.stalled.set(None);
     }
 
     /// When it has been waited long enough for answers to be taken (`u64::MAX`: never).
     pub(crate) fn stalled_until_ms(&self, limits: &Limits) -> u64 {
-        self.stalled_since_ms.map_or(u64::MAX, |since_ms| since_ms.saturating_add(limits.stall_timeout_ms))
+        self.stalled.since_ms().map_or(u64::MAX, |since_ms| since_ms.saturating_add(limits.stall_timeout_ms))
     }
 
     /// What is seen of the way to the peer: when its system was last seen to take something, or to have taken everything,
@@ -70,7 +94,7 @@ impl Patience {
         self.is_excused = keeps_up && (is_under_way || self.was_under_way);
         self.was_under_way = keeps_up && is_under_way;
         if is_under_way {
-            self.stalled_since_ms = self.stalled_since_ms.map(|since_ms| since_ms.max(kept_up_ms));
+            self.stalled.set(self.stalled.since_ms().map(|since_ms| since_ms.max(kept_up_ms)));
         }
     }
 
