@@ -342,21 +342,23 @@ impl Decoder {
         };
 
         let message = self.unfinished.as_ref().and_then(|unfinished| unfinished.message.as_ref());
-        let bytes = match (head.opcode, message) {
+        let held = message.map_or(0, |message| message.held_bytes() as u64);
+        let (bytes, bytes_max) = match (head.opcode, message) {
             (Opcode::Close | Opcode::Ping | Opcode::Pong, _) => return Ok(Some(head)),
             // RFC 6455, 5.4: a continuation belongs to a message, and messages do not interleave.
             (Opcode::Continuation, None) => return Err(Error::NothingToContinue),
             (Opcode::Text | Opcode::Binary, Some(_)) => return Err(Error::Interrupted),
             // What it will be is known when it is inflated.
-            (Opcode::Text | Opcode::Binary, None) if head.compressed => 0,
-            (Opcode::Continuation, Some(message)) if message.compressed => 0,
-            (Opcode::Text | Opcode::Binary, None) => head.payload_bytes,
-            (Opcode::Continuation, Some(message)) => {
-                head.payload_bytes.saturating_add(message.bytes.len() as u64)
+            (Opcode::Text | Opcode::Binary, None) if head.compressed => {
+                (head.payload_bytes, deflated_bytes_max(self.message_bytes_max))
             }
+            (Opcode::Continuation, Some(message)) if message.compressed => {
+                (head.payload_bytes.saturating_add(held), deflated_bytes_max(self.message_bytes_max))
+            }
+            _ => (head.payload_bytes.saturating_add(held), self.message_bytes_max),
         };
         // RFC 6455, 10.4: a limit on the message, known before a byte of its payload is.
-        if bytes > self.message_bytes_max as u64 {
+        if bytes > bytes_max as u64 {
             return Err(Error::TooLarge { bytes, bytes_max: self.message_bytes_max });
         }
         Ok(Some(head))
@@ -483,15 +485,17 @@ impl Unfinished {
         let message = self.message.get_or_insert_with(|| Message::new(head));
         if message.compressed {
             let is_end = head.fin && to_come == 0;
+            // In one piece, however it came: what is found first must not depend on that.
+            if !is_end || !message.deflated.is_empty() {
+                message.deflated.extend_from_slice(piece);
+            }
             if !is_end {
-                return message.keep_deflated(piece, message_bytes_max);
+                return Ok(());
             }
             let inflater = self.inflater.get_or_insert_with(Inflater::take_spare);
             let deflated = mem::take(&mut message.deflated);
-            let mut inflated = inflater.inflate(&deflated, &mut message.bytes, message_bytes_max);
-            if inflated.is_ok() {
-                inflated = inflater.inflate(piece, &mut message.bytes, message_bytes_max);
-            }
+            let whole = if deflated.is_empty() { piece } else { &deflated[..] };
+            let inflated = inflater.inflate(whole, &mut message.bytes, message_bytes_max);
             // What came before the fault is looked at first, as it is where nothing is compressed.
             message.check_text()?;
             return inflated;
@@ -546,9 +550,11 @@ impl Unfinished {
     }
 }
 
-/// A compressed message may be longer than what it stands for by an eighth and so many bytes: headers of stored blocks, and
-/// empty blocks between pieces. Above it, it is too large.
-const DEFLATED_BYTES_MORE: usize = 1_024;
+/// A compressed message may be longer than what it stands for, though not by much: by an eighth and 1 KiB, for headers of
+/// stored blocks and empty blocks between pieces. Above it, it is too large.
+fn deflated_bytes_max(message_bytes_max: usize) -> usize {
+    message_bytes_max.saturating_add(message_bytes_max / 8 + 1_024)
+}
 
 /// The message that is being put together.
 #[derive(Debug)]
@@ -569,14 +575,9 @@ impl Message {
         Message { kind, compressed, deflated: Vec::new(), bytes: Vec::new(), checked: 0 }
     }
 
-    /// Keeps a piece of what is to be inflated. It may be longer than what it inflates to, though not by much.
-    fn keep_deflated(&mut self, piece: &[u8], message_bytes_max: usize) -> Result<(), Error> {
-        let bytes = self.deflated.len() + piece.len();
-        if bytes > message_bytes_max.saturating_add(message_bytes_max / 8 + DEFLATED_BYTES_MORE) {
-            return Err(Error::TooLarge { bytes: bytes as u64, bytes_max: message_bytes_max });
-        }
-        self.deflated.extend_from_slice(piece);
-        Ok(())
+    /// How much of it has come and is held.
+    fn held_bytes(&self) -> usize {
+        if self.compressed { self.deflated.len() } else { self.bytes.len() }
     }
 
     /// Appends a piece, and checks it. The whole message will not be longer than `bytes_max`.
