@@ -13,7 +13,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use rustix::net::{RecvFlags, SocketAddrAny, SocketAddrUnix};
 use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockAddr, SockRef, Socket, Type};
@@ -58,6 +58,8 @@ pub(super) struct Datagram {
     receiver: Receiver,
     /// While nobody has answered.
     untried: Option<Box<Untried>>,
+    /// Who waits for a datagram, while another socket may take the place of this one.
+    waiting: Option<Waker>,
     /// The path that goes with the socket.
     _file: Option<SocketFile>,
 }
@@ -248,6 +250,7 @@ impl Datagram {
             outgoing: None,
             receiver: Receiver::new(),
             untried: None,
+            waiting: None,
             _file: file,
         }
     }
@@ -260,6 +263,7 @@ impl Datagram {
             outgoing: None,
             receiver: Receiver::new(),
             untried: None,
+            waiting: None,
             _file: None,
         }
     }
@@ -301,7 +305,11 @@ impl Datagram {
         loop {
             let received = match &mut self.by {
                 By::Session(session) => return session.poll_recv(cx).map(Ok),
-                By::Own(carrier) => ready!(self.receiver.poll_receive(carrier, cx)),
+                By::Own(carrier) => self.receiver.poll_receive(carrier, cx),
+            };
+            let Poll::Ready(received) = received else {
+                self.waiting = self.untried.is_some().then(|| cx.waker().clone());
+                return Poll::Pending;
             };
             match received {
                 Ok(Arrival { bytes, peer, .. }) => {
@@ -329,6 +337,9 @@ impl Datagram {
             self.peer = Peer::Ip(to);
             self.by = By::Own(Arc::new(carrier));
             self.receiver = Receiver::new();
+            if let Some(waiting) = self.waiting.take() {
+                waiting.wake();
+            }
             return true;
         }
         false

@@ -194,6 +194,27 @@ async fn a_host_with_two_families_is_reached_by_datagrams_on_the_one_that_hears(
 }
 
 #[tokio::test]
+async fn who_waits_already_hears_from_the_address_that_is_tried_next() {
+    let mut service = Socket::bind("udp:127.0.0.1:0").await.expect("a free port");
+    let port = service.local().ip().expect("it is UDP").port();
+    let client = Socket::connect(format!("udp:localhost:{port}")).await.expect("there is a way");
+    let (mut receive, mut send) = client.split();
+    let heard = tokio::spawn(async move { [receive.recv().await, receive.recv().await] });
+    tokio::task::yield_now().await;
+
+    // Without a pause, so that the second send is told that nobody hears the first.
+    send.send("one").await.expect("sent");
+    send.send("two").await.expect("sent");
+    for _ in 0..2 {
+        let (bytes, peer) = soon(service.recv_from()).await.expect("received");
+        service.send_to(bytes, &peer).await.expect("sent");
+    }
+
+    let heard = soon(heard).await.expect("it ends");
+    assert!(heard.iter().all(|heard| matches!(heard, Ok(Some(_)))), "{heard:?}");
+}
+
+#[tokio::test]
 async fn a_host_that_no_address_answers_for_is_told_as_refused() {
     let gone = Socket::bind("udp:127.0.0.1:0").await.expect("a free port");
     let port = gone.local().ip().expect("it is UDP").port();
