@@ -354,11 +354,15 @@ impl Http {
 
     /// What has no right to its channel is refused before its body comes, or before it is a socket that can only be closed.
     fn check_rights(&self, client: ClientId, action: Action, cx: &Context<'_>) -> Action {
-        let channel = match &action {
-            Action::Publish { channel, .. } | Action::Raw { channel, subscribe: None, .. } => channel,
+        let checked = match &action {
+            Action::Publish { channel, .. } | Action::Raw { channel, subscribe: None, .. } => {
+                cx.hub.check_publishing(client, channel)
+            }
+            // It is not subscribed to, which would have been refused.
+            Action::Events { name, .. } if self.manner.head_only => cx.hub.check_hearing(client, name),
             _ => return action,
         };
-        match cx.hub.check_publishing(client, channel) {
+        match checked {
             Ok(()) => action,
             Err(refusal) => Action::Answer(Reply::error(answer::code_of(refusal.code), &refusal.why)),
         }

@@ -245,10 +245,12 @@ fn event_streams_and_raw_sockets_do_what_rights_allow() {
         headers.push(("Accept", "text/event-stream"));
         for name in CHANNELS.into_iter().chain(PATTERNS) {
             let path = format!("/ch/{}", name.replace('#', "%23"));
-            let mut http = Http::over(server.connect());
-            http.send(&crate::http_client::request("GET", &path, &headers, b""));
-            let head = Response::read_head(&mut http.0);
-            assert_eq!(outcome_of(&head), grant.hearing(name), "{who} hears {name}");
+            for method in ["GET", "HEAD"] {
+                let mut http = Http::over(server.connect());
+                http.send(&crate::http_client::request(method, &path, &headers, b""));
+                let head = Response::read_head(&mut http.0);
+                assert_eq!(outcome_of(&head), grant.hearing(name), "{who} hears {name} by {method}");
+            }
         }
         headers.pop();
         for channel in CHANNELS {
