@@ -108,8 +108,11 @@ impl<K: Kernel> Shard<K> {
     fn hear_newcomers(&mut self) {
         // Nobody is handed to another shard any more, which may be draining already.
         self.desk.welcoming = false;
+        let limits = &self.desk.server_limits;
+        // So many shares wait at most; who comes meanwhile comes too late.
+        let shares = limits.backlog_max.unsigned_abs() as usize / limits.accepts_per_turn_max.max(1) + 1;
         for index in 0..self.kernel.listeners() as u64 {
-            self.accept(LISTENER_TOKENS + index);
+            let _ = (0..shares).all(|_| self.accept_share(LISTENER_TOKENS + index));
         }
         for index in 0..self.peers.len() {
             let Some(peer) = &mut self.peers[index] else { continue };

@@ -68,7 +68,7 @@ impl<K: Kernel> Shard<K> {
             match letter.content {
                 Content::Hub(message) => self.desk.hub.handle_shard(letter.from, message, self.desk.now),
                 Content::Connection(accepted) => {
-                    // It comes too late to be heard, but not to be told.
+                    // It comes too late to be heard, and ends with the others.
                     if !self.exchange.drain.has_said_farewell() {
                         self.welcome(*accepted);
                     }

@@ -283,7 +283,14 @@ impl<K: Kernel> Shard<K> {
         true
     }
 
-    pub(super) fn accept(&mut self, token: u64) {
+    fn accept(&mut self, token: u64) {
+        if self.accept_share(token) {
+            self.desk.ready.push_back(token);
+        }
+    }
+
+    /// Accepts a share of the connections that wait. Returns whether there may be more.
+    pub(super) fn accept_share(&mut self, token: u64) -> bool {
         let index = (token - LISTENER_TOKENS) as usize;
         for _ in 0..self.desk.server_limits.accepts_per_turn_max {
             match self.kernel.accept(index) {
@@ -292,13 +299,14 @@ impl<K: Kernel> Shard<K> {
                     self.hand_round(accepted)
                 }
                 Ok(accepted) => self.welcome(accepted),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
                 Err(error) if is_exhausted(&error) => {
                     if self.kernel.turn_away(index) {
                         self.desk.figures.turned_away += 1;
                     } else {
                         self.tell_exhausted(&error);
-                        return self.retry_listener_later(token);
+                        self.retry_listener_later(token);
+                        return false;
                     }
                     self.tell_exhausted(&error);
                 }
@@ -306,7 +314,7 @@ impl<K: Kernel> Shard<K> {
                 Err(error) => debug!(%error, "a connection ended before it was accepted"),
             }
         }
-        self.desk.ready.push_back(token);
+        true
     }
 
     /// A listener that cannot accept is tried again at every turn that something else causes, and by the wheel.
