@@ -28,7 +28,7 @@ export class Json {
 export class Sockeye extends EventTarget {
   // What is wanted, and what the server has said that it holds: a push is for the latter, whatever is under way.
   #subs = new Map(); #held = new Map(); #waiting = new Map();
-  #id = 0; #attempt = 0; #heard = 0; #asked = false; #patience = PATIENCE.least; #wait = null; #socket; #timer; #token; #shown; #first; #begun;
+  #id = 0; #attempt = 0; #heard = 0; #asked = false; #patience = PATIENCE.least; #wait = null; #socket; #timer; #retry; #token; #shown; #first; #begun;
   constructor(url = new URL("/ws", import.meta.url).href.replace(/^http/, "ws"), options) {
     super(); this.url = url; this.#token = options?.token;
     this.#first = new Promise(resolve => { const timer = setTimeout(resolve, 10_000); this.#begun = () => { clearTimeout(timer); resolve(); }; });
@@ -70,7 +70,7 @@ export class Sockeye extends EventTarget {
   // Ends it all; what is not answered yet is rejected as lost.
   close() {
     for (const sub of this.#subs.values()) sub.resolve();
-    this.#subs.clear(); this.#lost(this.#socket, "closed"); this.#begun();
+    this.#subs.clear(); clearTimeout(this.#retry); this.#lost(this.#socket, "closed"); this.#begun();
   }
 
   #tell(type, detail) { this.dispatchEvent(new CustomEvent(type, { detail })); }
@@ -146,7 +146,8 @@ export class Sockeye extends EventTarget {
     this.#timer = setInterval(() => {
       const silent = Date.now() - this.#heard;
       if (silent < 25_000) return;
-      if (this.state !== "open" || (this.#asked && silent > this.#patience)) {
+      if (this.state !== "open") return this.#lost(socket, "waiting");
+      if (this.#asked && silent > this.#patience) {
         this.#patience = Math.min(2 * this.#patience, PATIENCE.most);
         return this.#lost(socket, "waiting");
       }
@@ -177,7 +178,8 @@ export class Sockeye extends EventTarget {
     const waiting = [...this.#waiting.values()], delay = 500 * 2 ** Math.min(this.#attempt++, 6);
     this.#waiting.clear(); this.#held.clear(); this.#enter(state);
     for (const { reject } of waiting) reject(lost("the connection was lost"));
-    if (state === "waiting") setTimeout(() => this.state === "waiting" && this.#connect(), random(...(this.#wait ?? [delay / 2, delay])));
+    clearTimeout(this.#retry);
+    if (this.state === "waiting") this.#retry = setTimeout(() => this.state === "waiting" && this.#connect(), random(...(this.#wait ?? [delay / 2, delay])));
     this.#wait = null;
   }
 }
