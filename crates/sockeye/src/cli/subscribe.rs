@@ -67,8 +67,8 @@ impl Subscribe {
             count: self.count,
             format,
             is_for_terminal: io::stdout().is_terminal(),
+            when_answered: end_with_the_reader,
         };
-        end_with_the_reader();
         Ok(tool::subscribe(&self.from, token.as_deref(), &hearing, &mut io::stdout().lock())?)
     }
 }

@@ -321,6 +321,17 @@ impl Speaker {
         self.write(&bytes)
     }
 
+    /// Whether the server's system has not taken everything that was said.
+    pub(super) fn is_under_way(&self) -> bool {
+        let stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
+        let unsent = match &*stream {
+            Stream::Tcp(tcp) => sockeye_sys::socket::unsent(tcp),
+            Stream::Unix(unix) => sockeye_sys::socket::unsent(unix),
+            Stream::Tls(secure) => sockeye_sys::socket::unsent(secure.tcp()),
+        };
+        unsent.is_ok_and(|bytes| bytes > 0)
+    }
+
     /// Whether somebody is saying something at this moment.
     fn is_speaking(&self) -> bool {
         matches!(self.stream.try_lock(), Err(TryLockError::WouldBlock))

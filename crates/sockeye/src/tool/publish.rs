@@ -246,13 +246,17 @@ impl Sender {
     }
 
     fn wait(&mut self) -> Result<(), Stopped> {
-        match self.answers.recv_timeout(CONNECT_TIMEOUT) {
-            Ok(()) => {
-                self.under_way -= 1;
-                Ok(())
+        loop {
+            match self.answers.recv_timeout(CONNECT_TIMEOUT) {
+                Ok(()) => {
+                    self.under_way -= 1;
+                    return Ok(());
+                }
+                // What is not there yet cannot be answered. Whoever listens watches the server meanwhile.
+                Err(RecvTimeoutError::Timeout) if self.speaker.is_under_way() => {}
+                Err(RecvTimeoutError::Timeout) => return Err(Some(timed_out(&self.address, "an answer"))),
+                Err(RecvTimeoutError::Disconnected) => return Err(None),
             }
-            Err(RecvTimeoutError::Timeout) => Err(Some(timed_out(&self.address, "an answer"))),
-            Err(RecvTimeoutError::Disconnected) => Err(None),
         }
     }
 

@@ -34,6 +34,11 @@ struct Received {
 }
 
 impl Secure {
+    /// The socket under it.
+    pub(super) fn tcp(&self) -> &TcpStream {
+        &self.tcp
+    }
+
     /// Shakes hands over `tcp`, which has a time limit for reading, with a server that is called `host`.
     pub(super) fn shake_hands(
         address: &Address,

@@ -44,6 +44,8 @@ pub struct Hearing<'a> {
     pub format: Format,
     /// Nothing in them may steer the terminal to which they are written.
     pub is_for_terminal: bool,
+    /// Called once, when the server has answered: from then on nothing may come for a long time.
+    pub when_answered: fn(),
 }
 
 /// Hears until `count` messages have come, the server ends, or `out` takes no more.
@@ -71,6 +73,7 @@ pub fn subscribe(
     while let Some(object) = link.receive()? {
         if !is_answered {
             is_answered = true;
+            (hearing.when_answered)();
             link.wait_with(Patience::Listening)?;
         }
         let said = Said::read(address, &object)?;
@@ -114,6 +117,7 @@ fn subscribe_datagrams(
     let mut positions = Heard::default();
     let mut waiting: VecDeque<Vec<u8>> = VecDeque::new();
     let mut heard = 0;
+    let mut is_answered = false;
     let mut silence = Silence::new(BOUNDS);
     let mut renewed = None;
     loop {
@@ -128,6 +132,9 @@ fn subscribe_datagrams(
                 }
                 is_answer
             })?;
+            if !std::mem::replace(&mut is_answered, true) {
+                (hearing.when_answered)();
+            }
             renewed = Some(Instant::now());
             silence.heard();
         }
@@ -299,8 +306,15 @@ mod tests {
         let text = "{\"ch\":\"a\",\"data\":\"x\\u001b]0;title\\u0007\\u009b2J\\ty\"}";
         let json = "{\"ch\":\"a\",\"data\":{\"n\":\"\u{9b}2J\u{7f}\"}}";
         let shown = |object: &str, format, is_for_terminal| {
-            let hearing =
-                Hearing { name: "+", since: None, last: None, count: None, format, is_for_terminal };
+            let hearing = Hearing {
+                name: "+",
+                since: None,
+                last: None,
+                count: None,
+                format,
+                is_for_terminal,
+                when_answered: || {},
+            };
             let said = Said::read(&address, object.as_bytes()).expect("an object");
             let mut out = Vec::new();
             write(&said, object.as_bytes(), &hearing, &mut out).expect("memory takes everything");
