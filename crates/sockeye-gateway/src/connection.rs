@@ -356,7 +356,7 @@ impl Connection {
         let begins = is_asking
             && self.ending == Ending::No
             && !self.closing
-            && hub.outbox(self.client).answer_bytes() > limits.stalled_bytes_min
+            && hub.outbox(self.client).has_answers_over(limits.stalled_bytes_min)
             && self.patience.note_stalled(now);
         if begins {
             self.deadline_ms = self.deadline_ms.min(self.patience.stalled_until_ms(limits));
@@ -366,7 +366,7 @@ impl Connection {
 
     /// Says whether nothing was taken of answers for too long.
     fn is_stalled(&mut self, cx: &Context<'_>) -> bool {
-        if cx.hub.outbox(self.client).answer_bytes() <= cx.limits.stalled_bytes_min {
+        if !cx.hub.outbox(self.client).has_answers_over(cx.limits.stalled_bytes_min) {
             self.patience.forget_stalled();
         }
         cx.now.ms >= self.patience.stalled_until_ms(cx.limits)

@@ -163,8 +163,6 @@ pub struct Outbox {
     front_offset: usize,
     message_bytes: usize,
     other_bytes: usize,
-    /// What of these nobody asked for.
-    pushed_bytes: usize,
     messages: u32,
     gaps: u32,
 }
@@ -211,9 +209,10 @@ impl Outbox {
         self.other_bytes
     }
 
-    /// What of that was asked for: not what is pushed, which who only hears may leave unread.
-    pub fn answer_bytes(&self) -> usize {
-        self.other_bytes - self.pushed_bytes
+    /// Whether more than so many bytes of that were asked for: not what is pushed, which who only hears may leave unread. It is
+    /// not counted as it comes and goes, for a queue that fan-out looks at has the length of a line of cache.
+    pub fn has_answers_over(&self, bytes: usize) -> bool {
+        self.other_bytes > bytes && self.items.iter().map(answer_cost_bytes).sum::<usize>() > bytes
     }
 
     /// How many messages wait.
@@ -251,13 +250,11 @@ impl Outbox {
 
     fn count_other(&mut self, item: &Item) {
         self.other_bytes += other_cost_bytes(item);
-        self.pushed_bytes += pushed_cost_bytes(item);
         self.gaps += u32::from(matches!(item, Item::Gap(_)));
     }
 
     fn discount_other(&mut self, item: &Item) {
         self.other_bytes -= other_cost_bytes(item);
-        self.pushed_bytes -= pushed_cost_bytes(item);
         self.gaps -= u32::from(matches!(item, Item::Gap(_)));
     }
 
@@ -312,7 +309,6 @@ impl Outbox {
     pub(crate) fn take_items(&mut self) -> VecDeque<Item> {
         self.message_bytes = 0;
         self.other_bytes = 0;
-        self.pushed_bytes = 0;
         self.messages = 0;
         self.gaps = 0;
         std::mem::take(&mut self.items)
@@ -366,9 +362,9 @@ impl Outbox {
     }
 }
 
-/// What of an item's cost nobody asked for.
-fn pushed_cost_bytes(item: &Item) -> usize {
-    if matches!(item, Item::Gap(_) | Item::Pushed(_)) { other_cost_bytes(item) } else { 0 }
+/// What of an item's cost was asked for.
+fn answer_cost_bytes(item: &Item) -> usize {
+    if matches!(item, Item::Gap(_) | Item::Pushed(_)) { 0 } else { other_cost_bytes(item) }
 }
 
 /// What an item other than a message costs while it waits.
