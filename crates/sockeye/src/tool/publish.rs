@@ -344,12 +344,14 @@ mod tests {
 
     /// Short, so that nobody waits, and still longer than an answer takes here.
     const SHORT: Bounds = Bounds { ask_after: Duration::from_millis(400), questions_max: 2 };
+    /// Where a server that answers must not be given up, however busy the machine is.
+    const LONG: Bounds = Bounds { ask_after: Duration::from_millis(50), questions_max: 80 };
     /// Nobody waits so long, unless something is wrong.
     const PATIENCE: Duration = Duration::from_secs(30);
 
     #[test]
     fn a_server_that_falls_silent_is_given_up_while_the_input_is_quiet() {
-        let (link, server) = listened_to();
+        let (link, server) = listened_to(SHORT);
         let (mut input, lines) = UnixStream::pair().expect("a pair");
         let publishing = publishing(link, lines);
         let mut requests = BufReader::new(server.try_clone().expect("a second handle")).lines();
@@ -371,7 +373,7 @@ mod tests {
 
     #[test]
     fn a_quiet_input_is_waited_for_as_long_as_the_server_answers() {
-        let (link, server) = listened_to();
+        let (link, server) = listened_to(LONG);
         let (mut input, lines) = UnixStream::pair().expect("a pair");
         let publishing = publishing(link, lines);
         let requests = BufReader::new(server.try_clone().expect("a second handle")).lines();
@@ -383,7 +385,7 @@ mod tests {
             let answer = if is_question { "{\"pong\":1}\n" } else { "{\"ok\":1}\n{\"ok\":1}\n" };
             (&server).write_all(answer.as_bytes()).expect("it reads");
             questions += u32::from(is_question);
-            if is_question && questions == SHORT.questions_max + 2 {
+            if is_question && questions == LONG.questions_max + 2 {
                 input.write_all(b"late\n").expect("it reads");
                 input.shutdown(std::net::Shutdown::Write).expect("it is open");
             }
@@ -396,7 +398,7 @@ mod tests {
     #[test]
     fn an_end_behind_the_last_answer_is_no_failure() {
         for _ in 0..100 {
-            let (link, server) = listened_to();
+            let (link, server) = listened_to(SHORT);
             let (mut input, lines) = UnixStream::pair().expect("a pair");
             input.write_all(b"one\ntwo\n").expect("there is room");
             drop(input);
@@ -413,13 +415,13 @@ mod tests {
         }
     }
 
-    /// A conversation with short bounds, and its other end.
-    fn listened_to() -> (Link, TcpStream) {
+    /// A conversation with such bounds, and its other end.
+    fn listened_to(bounds: Bounds) -> (Link, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let at = listener.local_addr().expect("an address");
         let mut link = Link::connect(&format!("tcp:{at}").parse().expect("an address")).expect("it listens");
         let (server, _) = listener.accept().expect("it connected");
-        link.listen(SHORT).expect("a time limit");
+        link.listen(bounds).expect("a time limit");
         (link, server)
     }
 
