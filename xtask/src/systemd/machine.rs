@@ -47,7 +47,7 @@ impl Machine {
         let console = fs::File::create(folder.join("console"))?;
         let mut keeper = Command::new("unshare")
             .arg("--mount")
-            .arg(std::env::current_exe()?)
+            .arg(own_program())
             .args([INSIDE, "keep"])
             .arg(&folder)
             .arg(systemd)
@@ -160,7 +160,7 @@ fn keep_in(folder: &Path, systemd: &str, group: &Path) -> Result<()> {
             "--fork",
             "--kill-child",
         ])
-        .arg(std::env::current_exe()?)
+        .arg(own_program())
         .args([INSIDE, "boot"])
         .arg(folder)
         .arg(systemd)
@@ -253,4 +253,9 @@ fn boot(folder: &Path, systemd: &str) -> Result<()> {
 
 fn mount(arguments: &[&str], place: &Path) -> Result<()> {
     run(Command::new("mount").args(arguments).arg(place))
+}
+
+/// This program, as it runs: at its path there may be a newer one by now, or none for the moment, where tests build it too.
+fn own_program() -> PathBuf {
+    Path::new("/proc").join(std::process::id().to_string()).join("exe")
 }
