@@ -323,8 +323,9 @@ fn whose_system_answers_no_more_is_closed_and_who_only_reads_nothing_is_not() {
     }
     server.wait_until("those who are gone are closed", |server| server.closed("lost") == 2);
 
-    // The speaker speaks lines, too.
-    assert_eq!(open(&server), [2, 1]);
+    // The speaker speaks lines, too. What other shards show may be a moment old.
+    server.wait_until("the others are still there", |server| open(server) == [2, 1]);
+    assert!(server.closed("lost") <= 2);
     drop((gone, stalled));
 }
 
