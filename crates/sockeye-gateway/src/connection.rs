@@ -353,12 +353,14 @@ impl Connection {
     /// for it begins.
     pub fn handle_blocked(&mut self, hub: &Hub, now: Now, limits: &Limits) -> bool {
         let is_asking = matches!(self.state, State::Lines(_) | State::Socket(_));
+        // What waits is looked at last, and once: every delivery asks.
         let begins = is_asking
+            && !self.patience.is_stalled()
             && self.ending == Ending::No
             && !self.closing
-            && hub.outbox(self.client).has_answers_over(limits.stalled_bytes_min)
-            && self.patience.note_stalled(now);
+            && hub.outbox(self.client).has_answers_over(limits.stalled_bytes_min);
         if begins {
+            self.patience.note_stalled(now);
             self.deadline_ms = self.deadline_ms.min(self.patience.stalled_until_ms(limits));
         }
         begins

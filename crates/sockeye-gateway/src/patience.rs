@@ -67,13 +67,15 @@ impl Patience {
         since_ms.map_or(u64::MAX, |(since_ms, bytes)| since_ms + limits.arrival_timeout_ms(bytes))
     }
 
-    /// Nothing is taken of answers that wait. Returns whether its time for that begins.
-    pub(crate) fn note_stalled(&mut self, now: Now) -> bool {
-        let begins = self.stalled.since_ms().is_none();
-        if begins {
-            self.stalled.set(Some(now.ms));
-        }
-        begins
+    /// Whether nothing is taken of answers that wait.
+    #[inline]
+    pub(crate) fn is_stalled(&self) -> bool {
+        self.stalled.since_ms().is_some()
+    }
+
+    /// Nothing is taken of answers that wait: its time for that begins.
+    pub(crate) fn note_stalled(&mut self, now: Now) {
+        self.stalled.set(Some(now.ms));
     }
 
     /// Answers are taken, or do not wait.

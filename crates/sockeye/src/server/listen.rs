@@ -228,9 +228,13 @@ fn local_addresses(at: &HostPort, address: &Address) -> Result<Vec<SocketAddr>, 
 }
 
 /// Whether an address means a link, and does not say which.
-fn is_link_local(address: &Address) -> bool {
-    let host = address.host_port().and_then(HostPort::ip);
-    matches!(host, Some(IpAddr::V6(ip)) if ip.is_unicast_link_local())
+fn names_no_link(address: &Address) -> bool {
+    address.host_port().and_then(HostPort::ip).is_some_and(is_link_local)
+}
+
+/// Whether an address is one of many hosts, on as many links.
+pub(super) fn is_link_local(ip: IpAddr) -> bool {
+    matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local())
 }
 
 /// Which socket on an address this is.
@@ -343,8 +347,7 @@ pub(super) fn refused(address: &Address, error: io::Error) -> ListenError {
         io::ErrorKind::AddrNotAvailable => {
             ListenError::Unusable { address, why: "this machine has no such address".into() }
         }
-        // IPv6 addresses of this kind are many hosts' on many links.
-        io::ErrorKind::InvalidInput if is_link_local(&address) => ListenError::Unusable {
+        io::ErrorKind::InvalidInput if names_no_link(&address) => ListenError::Unusable {
             address,
             why: "a link-local address needs the interface it is on: write [fe80::1%eth0]".into(),
         },

@@ -22,7 +22,7 @@ use super::datagram_socket::{DatagramSocket, Sockets, open};
 use super::guard::Guard;
 use super::inbox::Inboxes;
 use super::letter::Control;
-use super::listen::{ListenError, Listening, listen_passed_tcp, listen_passed_unix};
+use super::listen::{ListenError, Listening, is_link_local, listen_passed_tcp, listen_passed_unix};
 use super::mio::MioKernel;
 use super::service::{Notifier, Passed, PassedError, take_passed};
 use super::shard::{Setup, Shard};
@@ -385,9 +385,7 @@ fn own_url(addresses: &[SocketAddr], is_tls_required: bool) -> Option<String> {
     if let Some(local) = addresses.iter().find(is_local) {
         return Some(format!("{scheme}://localhost:{}", local.port()));
     }
-    let is_link_local =
-        |address: &SocketAddr| matches!(address, SocketAddr::V6(v6) if v6.ip().is_unicast_link_local());
-    let address = addresses.iter().find(|address| !is_link_local(address))?;
+    let address = addresses.iter().find(|address| !is_link_local(address.ip()))?;
     Some(format!("{scheme}://{address}"))
 }
 
